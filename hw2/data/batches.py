@@ -1,0 +1,43 @@
+"""The one source of batches for training and prediction."""
+
+import keras
+import numpy as np
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of `(inputs, targets)`, shuffled and augmented anew each epoch, reproducible from `(seed, epoch)` alone.
+
+    inputs: (n, ...) array of images or cached features, any numeric type; a batch of it is float32.
+    targets: (n, ...) array, handed over as it is; None yields inputs alone.
+    shuffle: in a new order each epoch, and without the last, smaller batch (so that every step sees as many images).
+    augment: functions `(rng, batch) -> batch`, applied in order.
+
+    Nothing random is kept between batches, so a run that resumes at an epoch sees the batches that it would have
+    seen. Two workers on purpose: Keras then feeds TensorFlow through its own threads, not through tf.data's autotuner,
+    which can stall for seconds at the end of each epoch (seen with TensorFlow 2.21).
+    """
+
+    def __init__(self, inputs, targets, batch_size, *, shuffle=False, augment=(), seed=0, epoch=0):
+        super().__init__(workers=2, use_multiprocessing=False, max_queue_size=4)
+        self.inputs, self.targets = inputs, targets
+        self.batch_size = min(batch_size, len(inputs))
+        self.shuffle, self.augment = shuffle, augment
+        self.seed, self.epoch = seed, epoch
+        self.order = np.arange(len(inputs))
+        if shuffle:
+            self.order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
+
+    @property
+    def num_batches(self):
+        count = len(self.inputs) // self.batch_size
+        return count if self.shuffle or count * self.batch_size == len(self.inputs) else count + 1
+
+    def __getitem__(self, index):
+        # sorted: reading a memory-mapped file of features in order is faster, and the order in a batch means nothing
+        chosen = np.sort(self.order[index * self.batch_size : (index + 1) * self.batch_size])
+        batch = self.inputs[chosen]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        for function in self.augment:
+            batch = function(rng, batch)
+        batch = np.asarray(batch, np.float32)
+        return (batch,) if self.targets is None else (batch, self.targets[chosen])

@@ -1,0 +1,130 @@
+"""Download and unpack the official archives: resumed after a cut, digest checked, in place only when whole."""
+
+import dataclasses
+import hashlib
+import http.client
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from hw2.data import DataError
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_SECONDS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """One tar file of a publisher: where to get it (the first of `urls` that answers), its digest, what it holds."""
+
+    name: str
+    urls: tuple[str, ...]
+    md5: str
+    extracts_to: str
+
+
+def ensure(archive, data_dir):
+    """Return the folder `data_dir/archive.extracts_to`; download and unpack the archive if the folder is not there.
+
+    The archive is unpacked beside its destination and renamed into place at the end, so a folder that is there is
+    whole. An archive that the user put into `data_dir` is used as it is, if its digest is right.
+    Raises DataError: no network, a wrong digest, a full disk; the message says how to put the file there by hand.
+    """
+    data_dir = Path(data_dir)
+    folder = data_dir / archive.extracts_to
+    if folder.exists():
+        return folder
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        path = fetch(archive, data_dir)
+        print(f"unpacking {path.name}", flush=True)
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=data_dir) as scratch:
+            with tarfile.open(path) as tar:
+                # the "data" filter refuses absolute paths, links to outside and device files (PEP 706)
+                tar.extractall(scratch, filter="data")
+            extracted = Path(scratch) / archive.extracts_to
+            if not extracted.is_dir():
+                raise DataError(f"{path} holds no folder {archive.extracts_to}: it is another archive. Delete it.")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            extracted.rename(folder)
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(f"{archive.name} cannot be unpacked ({error}). Delete it and start again.") from error
+    except OSError as error:
+        raise DataError(
+            f"{archive.name} cannot be stored under {data_dir}: {error}. Free some room or name another "
+            "folder with --data-dir; what was already downloaded is kept."
+        ) from error
+    return folder
+
+
+def fetch(archive, data_dir):
+    """Return the path of the whole, checked archive file in `data_dir`; download what is missing of it."""
+    path = Path(data_dir) / archive.name
+    if path.exists():
+        if md5_of(path) != archive.md5:
+            raise DataError(f"{path} is damaged (its md5 is not {archive.md5}). Delete it and start again.")
+        return path
+    part = path.with_name(path.name + ".part")
+    failures = []
+    for url in archive.urls:
+        try:
+            download(url, part)
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            failures.append(f"  {url}: {getattr(error, 'reason', None) or error}")
+            continue
+        if md5_of(part) == archive.md5:
+            part.replace(path)
+            return path
+        part.unlink()  # a resumed file may mix two versions: start from nothing
+        failures.append(f"  {url}: what arrived has another md5 than {archive.md5}")
+    raise DataError(
+        f"{archive.name} is not under {data_dir} and could not be downloaded:\n" + "\n".join(failures) + "\n"
+        f"Get it on another machine from {archive.urls[0]}\n"
+        f"and put it at {path}, or its unpacked content at {Path(data_dir) / archive.extracts_to}. Then start again."
+    )
+
+
+def download(url, part):
+    """Append to the file `part` what it lacks of `url`, with a progress line on standard error."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # "range not satisfiable": nothing is missing, the digest tells whether it is right
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        have = have if resumed else 0
+        total = have + int(response.headers.get("Content-Length") or 0)
+        with open(part, "ab" if resumed else "wb") as file:
+            started, shown = time.monotonic(), 0.0
+            while chunk := response.read(CHUNK_BYTES):
+                file.write(chunk)
+                have += len(chunk)
+                now = time.monotonic()
+                if now - shown > 0.5 or have == total:
+                    shown = now
+                    progress(part.name.removesuffix(".part"), have, total, now - started)
+        print(file=sys.stderr)
+        if total and have < total:
+            raise ConnectionError(f"the connection was cut after {have:,} of {total:,} bytes; start again to go on")
+
+
+def progress(name, have, total, seconds):
+    """Redraw one line: name, bar, megabytes and, where the size is known, percent."""
+    bar = f"[{'#' * (20 * have // total):<20}] {100 * have / total:3.0f} %" if total else ""
+    columns = shutil.get_terminal_size().columns - 1
+    print(f"\r{name} {bar} {have / 1e6:,.0f} MB in {seconds:.0f} s"[: columns + 1], end="", file=sys.stderr, flush=True)
+
+
+def md5_of(path):
+    """Return the md5 digest of a file as hexadecimal digits. (The publishers give md5: against damage, not attack.)"""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

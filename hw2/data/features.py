@@ -1,0 +1,50 @@
+"""What frozen layers make of images, computed once and kept on disk."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hw2.data.batches import Batches
+from hw2.results import atomic_path
+
+CHUNK = 5_000  # images a file: an interrupted extraction loses at most the chunk that it is at
+BATCH_SIZE = 250
+
+
+def cached_features(frozen, images, data_dir, log=print):
+    """Return `(features, seconds)`: `frozen` applied to images, from the cache where it has been before.
+
+    frozen: keras.Model without anything random. images: (n, height, width, 3) uint8.
+    features: (n, ...) float16. seconds: what computing them took, now or when they were put into the cache.
+
+    A file is named by a digest of all that the numbers in it depend on: the layers and their number format, the
+    weights, the images, the backend. So nothing stale is ever read, and what is no longer used can just be deleted.
+    """
+    model_digest = hashlib.blake2b(digest_size=16)
+    model_digest.update(json.dumps(frozen.get_config(), sort_keys=True, default=str).encode())
+    model_digest.update(keras.backend.backend().encode())
+    for weights in frozen.get_weights():
+        model_digest.update(np.ascontiguousarray(weights))
+    chunks, total = [], 0.0
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK]
+        digest = model_digest.copy()
+        digest.update(np.ascontiguousarray(part))
+        path = Path(data_dir) / "cache" / f"features-{digest.hexdigest()}.npz"
+        if path.exists():
+            with np.load(path, allow_pickle=False) as file:
+                features, seconds = file["features"], float(file["seconds"])
+        else:
+            began = time.perf_counter()
+            features = frozen.predict(Batches(part, None, BATCH_SIZE), verbose=0).astype(np.float16)
+            seconds = time.perf_counter() - began
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, features=features, seconds=seconds)
+            log(f"  features of {start + len(part):,} of {len(images):,} images ({len(part) / seconds:,.0f} a second)")
+        chunks.append(features)
+        total += seconds
+    return np.concatenate(chunks), total

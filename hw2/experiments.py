@@ -1,0 +1,193 @@
+"""What is trained: one literal entry an experiment; its name is its folder under `results/`.
+
+A comment above an entry says why it is there, what the one before it taught and what was tried on the validation
+split. Nothing here imports TensorFlow, so the report can read it.
+"""
+
+import dataclasses
+from typing import Any
+
+BUDGETS = ("smoke", "cpu", "gpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class ByBudget:
+    """A value that depends on the budget. `smoke` rehearses the cpu value in small, see `resolve`."""
+
+    cpu: Any
+    gpu: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one optimizer. The defaults are part of every finished run's record: keep them.
+
+    trainable: name, or beginning of it, of the first layer that is trained; the ones before it are frozen. "" trains
+        all. What frozen layers make of the images is computed once and cached, unless something random comes first.
+    schedule: "cosine" (to zero), "constant", or "plateau" (divided by 5 when the validation accuracy has not risen for
+        `plateau_patience` epochs). warmup: share of the steps over which the rate first rises from zero.
+    augment: names of functions of `hw2.data.augment`, in order. mirrored: train on each image and on its mirror
+        image, twice the batches an epoch and nothing random, so that cached features serve.
+    patience: stop after so many epochs without a better validation accuracy. keep_best: at the end of the phase, go
+        back to the weights of the best epoch.
+    """
+
+    epochs: int | ByBudget
+    learning_rate: float | ByBudget
+    trainable: str = ""
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    batch_size: int | ByBudget = 128
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    plateau_patience: int = 3
+    label_smoothing: float = 0.0
+    augment: tuple[str, ...] = ()
+    mirrored: bool = False
+    patience: int | None = None
+    keep_best: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One entry. `question` and `cost` are for readers; the rest is what is run and what `config.json` records."""
+
+    question: str
+    cost: str
+    model: str
+    model_arguments: dict
+    phases: tuple[Phase, ...]
+    weights: str | None = None
+    task: str = "classification"
+    seeds: int = 1
+
+
+# The head alone, on features that are computed once: seconds an epoch, so patience rather than a tuned length.
+HEAD = Phase(trainable="head", epochs=40, learning_rate=1e-3, patience=8, keep_best=True)
+# The same, short, before deeper layers are let loose: their first gradients should not come from a random head.
+HEAD_FIRST = Phase(trainable="head", epochs=8, learning_rate=1e-3)
+
+EXPERIMENTS = {
+    # Where everything starts: what do ImageNet features of a 32x32 image know, read out by one linear layer?
+    "vgg16_features_linear": Experiment(
+        question="How far do ImageNet features go with a linear classifier?",
+        cost="cpu 6 min, nearly all of it the features, which the other heads share; gpu 1 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "linear"},
+        weights="imagenet",
+        phases=(HEAD,),
+    ),
+    "vgg16_features_dense": Experiment(
+        question="Does a hidden layer read more out of the same features?",
+        cost="cpu 2 min after vgg16_features_linear; gpu 1 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "dense", "dropout": 0.5},
+        weights="imagenet",
+        phases=(HEAD,),
+    ),
+    "vgg16_features_dense_bn": Experiment(
+        question="Does normalising the features help the hidden layer?",
+        cost="cpu 2 min after vgg16_features_linear; gpu 1 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
+        phases=(HEAD,),
+    ),
+    "vgg16_features_flip": Experiment(
+        question="Does augmentation help when the base is frozen, at the price of the features of every copy?",
+        cost="cpu 5 min after vgg16_features_linear, nearly all of it the features of the mirrored images; gpu 1 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
+        phases=(dataclasses.replace(HEAD, mirrored=True),),
+    ),
+    "vgg16_block5": Experiment(
+        question="What does tuning the upper block bring?",
+        cost="cpu 15 min; gpu 2 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
+        phases=(
+            HEAD_FIRST,
+            Phase(trainable="block5", epochs=12, learning_rate=1e-4, warmup=0.1, keep_best=True, patience=4),
+        ),
+    ),
+    "vgg16_block5_augment": Experiment(
+        question="Does augmentation make sense when only the upper block is tuned?",
+        cost="cpu 40 min; gpu 2 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
+        phases=(
+            HEAD_FIRST,
+            Phase(trainable="block5", epochs=8, learning_rate=1e-4, warmup=0.1, augment=("flip", "shift")),
+        ),
+    ),
+    # Gradual unfreezing (Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018): the head, then blocks 3
+    # to 5 on the cached output of block 2, then everything. Blocks 1 and 2 hold 2 % of the weights and take about half
+    # of the time.
+    "vgg16_full": Experiment(
+        question="What does training the whole network bring, and what happens to the gap to validation?",
+        cost="cpu 1 h; gpu 4 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
+        phases=(
+            HEAD_FIRST,
+            Phase(trainable="block3", epochs=4, learning_rate=1e-4, batch_size=64, warmup=0.1),
+            Phase(epochs=2, learning_rate=5e-5, batch_size=64, warmup=0.1),
+        ),
+    ),
+}
+
+# Images of the synthetic set that stands in for the real one in the smoke budget.
+SMOKE_DATA = {"source": "synthetic", "train": 256, "validation": 128, "test": 128}
+CIFAR100_DATA = {"source": "cifar100", "train": 45_000, "validation": 5_000, "test": 10_000}
+
+
+def run_name(name, seed):
+    """Return the folder name of a run: seed 0 has the experiment's own name, others a suffix."""
+    return name if seed == 0 else f"{name}-seed{seed}"
+
+
+def resolve(name, budget="cpu", seed=0):
+    """Return the configuration of a run as a dictionary of JSON values: what `config.json` holds.
+
+    `smoke` takes the cpu values and cuts each phase to one epoch, the batch to 32 images, the data to a few hundred
+    synthetic ones, VGG16 to a quarter of its width with random weights, and images to 64 pixels at the most.
+    """
+    experiment = EXPERIMENTS[name]
+
+    def pick(value):
+        if isinstance(value, ByBudget):
+            return value.gpu if budget == "gpu" else value.cpu
+        if isinstance(value, dict):
+            return {key: pick(item) for key, item in value.items()}
+        return [pick(item) for item in value] if isinstance(value, tuple) else value
+
+    def record(phase):
+        # What is left at its default is not recorded, so that a new field does not make old results another run's.
+        values = {field.name: pick(getattr(phase, field.name)) for field in dataclasses.fields(Phase)}
+        defaults = {field.name: pick(field.default) for field in dataclasses.fields(Phase)}
+        return {name: value for name, value in values.items() if value != defaults[name]}
+
+    config = {
+        "experiment": name,
+        "budget": budget,
+        "seed": seed,
+        "task": experiment.task,
+        "data": CIFAR100_DATA,
+        "model": experiment.model,
+        "model_arguments": pick(experiment.model_arguments),
+        "phases": [record(phase) for phase in experiment.phases],
+    }
+    if experiment.weights:
+        config["weights"] = experiment.weights
+    if budget == "smoke":
+        config["data"] = SMOKE_DATA
+        config["phases"] = [phase | {"epochs": 1, "batch_size": 32} for phase in config["phases"]]
+        if config.pop("weights", None) == "imagenet":
+            config["model_arguments"] |= {"width": 0.25}
+        if "image_size" in config["model_arguments"]:
+            config["model_arguments"]["image_size"] = min(64, config["model_arguments"]["image_size"])
+    return config

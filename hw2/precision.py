@@ -1,0 +1,82 @@
+"""Which number format this machine computes fastest in, and what the machine is called."""
+
+import contextlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import keras
+
+
+def choose_precision():
+    """Return the Keras dtype policy for this machine: "mixed_bfloat16", "mixed_float16" or "float32".
+
+    A GPU since Ampere has bfloat16 units, one since Volta float16 units. A CPU gains with AMX or AVX512-BF16, and only
+    through TensorFlow's oneDNN kernels: elsewhere bfloat16 is emulated and slower than float32.
+    """
+    capability = gpu_compute_capability()
+    if capability is not None:
+        return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
+    has_units = cpu_flags() & {"amx_bf16", "avx512_bf16"}
+    return "mixed_bfloat16" if has_units and keras.backend.backend() == "tensorflow" else "float32"
+
+
+def gpu_compute_capability():
+    """Return the compute capability of the first GPU that the backend sees, such as (9, 0), or None without one."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0)) if gpus else None
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return tuple(int(part) for part in device.compute_capability.split(".")) if device.platform == "gpu" else None
+    return None
+
+
+def cpu_flags():
+    """Return the set of this CPU's feature flags as Linux names them; empty on other systems."""
+    lines = _cpuinfo()
+    return set(lines["flags"].split()) if "flags" in lines else set()
+
+
+def device_name():
+    """Return the name of what computes: the GPU's, or the CPU's with its number of cores."""
+    if gpu_compute_capability() is not None:
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return jax.devices()[0].device_kind
+        import tensorflow as tf
+
+        return tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])["device_name"]
+
+    model = _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    formats = sorted(cpu_flags() & {"avx2", "avx512f", "avx512_bf16", "amx_bf16"})
+    return f"{model}, {os.cpu_count()} cores" + (f" ({', '.join(formats)})" if formats else "")
+
+
+def _cpuinfo():
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def reset_peak_memory():
+    """Begin a new measurement of peak memory, where the system can (Linux)."""
+    # "5" resets VmHWM, see proc(5); elsewhere `peak_memory_mib` reports the peak of the whole process
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mib():
+    """Return the most main memory that this process has held since `reset_peak_memory`, in MiB."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)

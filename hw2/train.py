@@ -1,0 +1,334 @@
+"""Train one experiment: seed -> precision -> data -> model -> compile -> fit -> evaluate -> write.
+
+`run` is the whole story, read from top to bottom. A run can be ended at any moment and goes on from its last epoch.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hw2 import evaluate, results
+from hw2.data import augment, features, splits
+from hw2.data.batches import Batches
+from hw2.experiments import Phase
+from hw2.models import classifiers, compact, vgg16
+from hw2.precision import choose_precision, device_name, peak_memory_mib, reset_peak_memory
+
+PREDICTION_BATCH_SIZE = 250
+
+
+class TrainingError(Exception):
+    """Training that cannot go on; the message says why and what to do."""
+
+
+@dataclasses.dataclass
+class State:
+    """Where a run stands: what `state.npz` holds beside the variables of model and optimizer."""
+
+    backend: str
+    precision: str
+    phase: int = 0
+    history: list = dataclasses.field(default_factory=list)
+    events: list = dataclasses.field(default_factory=list)
+    feature_seconds: float = 0.0
+    # of the current phase
+    epoch: int = 0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    last_rise: int = 0  # the epoch since which "plateau" counts
+
+    def next_phase(self):
+        self.phase += 1
+        self.epoch, self.best_accuracy, self.best_epoch, self.last_rise = 0, -1.0, 0, 0
+
+
+def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=30.0, tensorboard=None, log=print):
+    """Train the run `name` as `config` says (see `hw2.experiments.resolve`) unless it is finished; return its metrics.
+
+    data_dir: folder of the data sets, see `hw2.data`; holds the cache of features too.
+    results_dir: folder that gets `<name>/`. force: throw away what is there for this run.
+    checkpoint_seconds: the state is saved at the end of an epoch, if the last saving is at least so long ago.
+    tensorboard: folder for TensorBoard logs, or None.
+
+    Raises TrainingError (a loss that is not finite, a state of another backend), results.ResultsError (the folder
+    holds another configuration) and data.DataError (no data): all with a message for the user.
+    """
+    folder = Path(results_dir) / name
+    if results.open_run(folder, config, force):
+        return results.read_json(folder / results.METRICS)
+    reset_peak_memory()
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(config["seed"])
+    precision = choose_precision()
+    keras.config.set_dtype_policy(precision)
+    log(f"{name}: {config['budget']} budget, {keras.backend.backend()}, {precision}")
+
+    train = splits.load(config["data"], data_dir, "train")
+    validation = splits.load(config["data"], data_dir, "validation")
+    model = getattr(classifiers, config["model"])(num_classes=100, **config["model_arguments"])
+    if config.get("weights") == "imagenet":
+        vgg16.load_imagenet_weights(model, data_dir)
+
+    state, arrays = load_state(folder, model, State(keras.backend.backend(), precision))
+    while state.phase < len(config["phases"]):
+        phase = Phase(**config["phases"][state.phase])
+        set_trainable(model, phase.trainable)
+        trained, train_inputs, validation_inputs, labels, seconds = inputs_of_phase(
+            model, phase, train, validation, data_dir, log
+        )
+        state.feature_seconds += seconds if state.epoch == 0 else 0.0
+        targets = np.eye(model.output_shape[-1], dtype=np.float32)
+        validation_batches = Batches(validation_inputs, targets[validation.labels], PREDICTION_BATCH_SIZE)
+        steps = len(train_inputs) // min(phase.batch_size, len(train_inputs))
+        compile_for_phase(trained, phase, steps)
+        restore(trained.optimizer.variables, arrays, "optimizer")
+        best = [arrays[f"best/{i}"] for i in range(len(trained.weights)) if "best/0" in arrays]
+        callbacks = [keras.callbacks.TerminateOnNaN(), *progress_callbacks(steps)]
+        if tensorboard:
+            callbacks.append(keras.callbacks.TensorBoard(Path(tensorboard) / name / str(state.phase)))
+        saved = time.monotonic()
+
+        while not phase_is_over(state, phase):
+            began = time.perf_counter()
+            batches = Batches(
+                train_inputs,
+                targets[labels],
+                phase.batch_size,
+                shuffle=True,
+                augment=[getattr(augment, function) for function in phase.augment],
+                seed=config["seed"],
+                epoch=len(state.history),
+            )
+            logs = trained.fit(
+                batches,
+                validation_data=validation_batches,
+                initial_epoch=state.epoch,
+                epochs=state.epoch + 1,
+                callbacks=callbacks,
+                shuffle=False,  # `Batches` shuffles; Keras would reorder them by a generator that cannot be resumed
+                verbose=0,
+            ).history
+            logs = {key: float(values[-1]) for key, values in logs.items()}
+            if not all(math.isfinite(value) for value in logs.values()) or not logs:
+                raise TrainingError(
+                    f"{name}: the loss is no longer finite in epoch {state.epoch + 1} of phase {state.phase + 1}. "
+                    f"Nothing is marked as finished. Lower the learning rate ({phase.learning_rate}) of its entry "
+                    "in hw2/experiments.py and train it with --force."
+                )
+            state.epoch += 1
+            row = {
+                "epoch": len(state.history) + 1,
+                "phase": state.phase + 1,
+                "loss": logs["loss"],
+                "accuracy": logs["accuracy"],
+                "val_loss": logs["val_loss"],
+                "val_accuracy": logs["val_accuracy"],
+                "learning_rate": float(trained.optimizer.learning_rate),
+                "seconds": time.perf_counter() - began,
+                "images": batches.num_batches * batches.batch_size,
+            }
+            state.history.append(row)
+            log_epoch(state, phase, row, log)
+            if row["val_accuracy"] > state.best_accuracy:
+                state.best_accuracy, state.best_epoch, state.last_rise = row["val_accuracy"], state.epoch, state.epoch
+                best = trained.get_weights() if phase.keep_best else best
+            elif phase.schedule == "plateau" and state.epoch - state.last_rise >= phase.plateau_patience:
+                trained.optimizer.learning_rate = row["learning_rate"] / 5
+                state.last_rise = state.epoch
+                state.events.append({"epoch": row["epoch"], "event": "learning rate divided by 5"})
+            if time.monotonic() - saved >= checkpoint_seconds and not phase_is_over(state, phase):
+                save_state(folder, state, model, trained.optimizer, best if phase.keep_best else [])
+                saved = time.monotonic()
+
+        if state.epoch < phase.epochs:
+            state.events.append({"epoch": len(state.history), "event": "stopped early"})
+        if phase.keep_best and state.best_epoch < state.epoch:
+            trained.set_weights(best)
+            kept = len(state.history) - state.epoch + state.best_epoch
+            state.events.append({"epoch": len(state.history), "event": f"went back to the weights of epoch {kept}"})
+        state.next_phase()
+        arrays = {}
+        save_state(folder, state, model)
+
+    # The figures are to be those of the model as it is stored, so it is rounded before it is evaluated.
+    compact.round_kernels(model)
+    with results.atomic_path(folder / results.MODEL) as temporary:
+        compact.save(model, temporary)
+
+    def predict(images):
+        return model.predict(Batches(images, None, PREDICTION_BATCH_SIZE), verbose=0)
+
+    figures, predictions = {}, {}
+    test = splits.load(config["data"], data_dir, "test")
+    for part, split in (("validation", validation), ("test", test)):
+        logits, figures[part] = evaluate.classification(predict, split.images, split.labels)
+        predictions |= {
+            f"{part}_logits": logits,
+            f"{part}_labels": split.labels.astype(np.uint8),
+            f"{part}_indices": split.indices,
+        }
+    results.write_arrays(folder / results.PREDICTIONS, predictions)
+    set_trainable(model, Phase(**config["phases"][-1]).trainable)
+    last_phase = [row for row in state.history if row["phase"] == len(config["phases"])]
+    metrics = {
+        "task": config["task"],
+        "budget": config["budget"],
+        "seed": config["seed"],
+        "backend": state.backend,
+        "precision": precision,
+        "data": {
+            "source": config["data"]["source"],
+            "train": len(train.labels),
+            "validation": len(validation.labels),
+            "test": len(test.labels),
+        },
+        **figures,
+        "cost": {
+            "seconds": sum(row["seconds"] for row in state.history) + state.feature_seconds,
+            "feature_seconds": state.feature_seconds,
+            "epochs": len(state.history),
+            "images_per_second": sum(r["images"] for r in last_phase) / sum(r["seconds"] for r in last_phase),
+            "parameters": model.count_params(),
+            "trainable_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+            "device": device_name(),
+            "peak_memory_mib": peak_memory_mib(),
+        },
+        "events": state.events,
+    }
+    results.write_json(folder / results.METRICS, metrics)
+    results.close_run(folder)
+    return metrics
+
+
+def set_trainable(model, first):
+    """Make the layers of `model` trainable from the first one whose name begins with `first` on; freeze the others."""
+    reached = False
+    for layer in model.layers:
+        reached = reached or layer.name.startswith(first)
+        layer.trainable = reached
+    if not reached:
+        raise ValueError(f"no layer's name begins with {first!r}")
+
+
+def inputs_of_phase(model, phase, train, validation, data_dir, log):
+    """Return `(trained, train_inputs, validation_inputs, train_labels, feature_seconds)` for a phase.
+
+    Where the first layers are frozen and nothing random comes before them, `trained` is the rest of the model, on
+    cached features; else it is the whole model, on images.
+    """
+    train_images, labels = train.images, train.labels
+    if phase.mirrored:
+        train_images = np.concatenate([train_images, train_images[:, :, ::-1]])
+        labels = np.concatenate([labels, labels])
+    first = next(index for index, layer in enumerate(model.layers) if layer.trainable)
+    if phase.augment or not any(layer.weights for layer in model.layers[:first]):
+        return model, train_images, validation.images, labels, 0.0
+    cut = model.layers[first].input
+    frozen, rest = keras.Model(model.inputs, cut, name="frozen"), keras.Model(cut, model.outputs, name="rest")
+    train_features, train_seconds = features.cached_features(frozen, train_images, data_dir, log)
+    validation_features, validation_seconds = features.cached_features(frozen, validation.images, data_dir, log)
+    return rest, train_features, validation_features, labels, train_seconds + validation_seconds
+
+
+def compile_for_phase(model, phase, steps_per_epoch):
+    """Compile `model` with the optimizer, the schedule and the loss of a phase; create the optimizer's variables."""
+    steps = phase.epochs * steps_per_epoch
+    rate = phase.learning_rate
+    if phase.schedule == "cosine":
+        warmup = round(phase.warmup * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else rate, steps - warmup, warmup_target=rate if warmup else None, warmup_steps=warmup
+        )
+    if phase.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=phase.weight_decay)
+    else:
+        decay = phase.weight_decay or None
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    if phase.weight_decay:
+        # biases and normalisation have no scale to hold down (He et al., "Bag of Tricks", 2019, section 3.1)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=phase.label_smoothing)
+    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+    optimizer.build(model.trainable_variables)
+
+
+def phase_is_over(state, phase):
+    """Whether a phase has had its epochs, or its patience is at an end."""
+    patience = phase.patience
+    return state.epoch >= phase.epochs or (patience is not None and state.epoch - state.best_epoch >= patience)
+
+
+def variables_of(model):
+    """Return all variables of the layers, the states of their random generators among them, in a fixed order."""
+    return [variable for layer in model.layers for variable in layer.variables]
+
+
+def save_state(folder, state, model, optimizer=None, best=()):
+    """Write `state.npz` and `history.csv`: all that a run needs to go on."""
+    arrays = {"state": np.frombuffer(json.dumps(dataclasses.asdict(state)).encode(), np.uint8)}
+    variables = {"model": variables_of(model), "optimizer": optimizer.variables if optimizer else (), "best": best}
+    for group, values in variables.items():
+        arrays |= {f"{group}/{index}": keras.ops.convert_to_numpy(value) for index, value in enumerate(values)}
+    results.write_arrays(folder / results.STATE, arrays, compress=False)
+    results.write_csv(folder / results.HISTORY, state.history)
+
+
+def load_state(folder, model, fresh):
+    """Return `(state, arrays)` of an interrupted run, with the model's variables set; else `(fresh, {})`."""
+    path = folder / results.STATE
+    if not path.exists():
+        return fresh, {}
+    arrays = results.read_arrays(path)
+    state = State(**json.loads(arrays.pop("state").tobytes()))
+    if (state.backend, state.precision) != (fresh.backend, fresh.precision):
+        raise TrainingError(
+            f"{folder} was begun with {state.backend} in {state.precision}; this is {fresh.backend} in "
+            f"{fresh.precision}. Go on with --backend {state.backend} on a machine like the first, or start it again "
+            "with --force."
+        )
+    restore(variables_of(model), arrays, "model")
+    return state, arrays
+
+
+def restore(variables, arrays, group):
+    """Assign the saved arrays of a group, if there are any, to variables in their order."""
+    if f"{group}/0" in arrays:
+        for index, variable in enumerate(variables):
+            variable.assign(arrays[f"{group}/{index}"])
+
+
+def log_epoch(state, phase, row, log):
+    """Print one line on an epoch, with the time that the phase still takes at this pace."""
+    left = (phase.epochs - state.epoch) * row["seconds"]
+    log(
+        f"  phase {row['phase']} epoch {state.epoch}/{phase.epochs}"
+        f"  loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}"
+        f"  validation {row['val_loss']:.3f} {row['val_accuracy']:.3f}"
+        f"  rate {row['learning_rate']:.1e}  {row['seconds']:.0f} s, {duration(left)} left"
+    )
+
+
+def duration(seconds):
+    """Return seconds in words: "45 s", "12 min", "3 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def progress_callbacks(steps):
+    """Return a callback that keeps one line of progress within an epoch, where somebody looks at a terminal."""
+    if not sys.stderr.isatty():
+        return []
+
+    def show(step, logs):
+        end = "\r" if step + 1 < steps else "\r\033[K"
+        print(f"  {step + 1}/{steps}  loss {logs['loss']:.3f}", end=end, file=sys.stderr, flush=True)
+
+    return [keras.callbacks.LambdaCallback(on_train_batch_end=show)]

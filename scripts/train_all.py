@@ -1,0 +1,132 @@
+"""Train every experiment and write its results: `python scripts/train_all.py`.
+
+What is finished is skipped and what was interrupted goes on, so the command can be given again at any time.
+
+    python scripts/train_all.py --budget smoke            rehearse everything on synthetic data, in minutes
+    python scripts/train_all.py --list                    what there is, what it asks, what it costs, how it stands
+    python scripts/train_all.py --only vgg16_full         one experiment, or several
+    python scripts/train_all.py --budget gpu --backend jax
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+import time
+import traceback
+from pathlib import Path
+
+from hw2 import experiments, results
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main():
+    arguments = parse_arguments()
+    names = arguments.only or list(experiments.EXPERIMENTS)
+    if arguments.list:
+        print_list(names, arguments.results)
+        return 0
+    os.environ["KERAS_BACKEND"] = arguments.backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
+    from hw2 import train
+    from hw2.data import DataError
+    from hw2.precision import gpu_compute_capability
+
+    budget = arguments.budget or ("gpu" if gpu_compute_capability() else "cpu")
+    runs = [
+        (name, seed)
+        for name in names
+        for seed in ([arguments.seed] if arguments.seed is not None else range(experiments.EXPERIMENTS[name].seeds))
+    ]
+    began, failed = time.monotonic(), []
+    for number, (name, seed) in enumerate(runs, start=1):
+        run = experiments.run_name(name, seed)
+        state = results.run_state(arguments.results / run)
+        note = {"finished": "finished before", "unfinished": "goes on", "missing": "starts"}[state]
+        elapsed = train.duration(time.monotonic() - began)
+        print(f"[{number}/{len(runs)}, {elapsed}] {run}: {'starts again' if arguments.force else note}", flush=True)
+        try:
+            metrics = train.run(
+                run,
+                experiments.resolve(name, budget, seed),
+                data_dir=arguments.data_dir,
+                results_dir=arguments.results,
+                force=arguments.force,
+                tensorboard=arguments.tensorboard,
+                log=lambda line: print(line, flush=True),
+            )
+            print(f"  {summary(metrics)}", flush=True)
+        except (DataError, results.ResultsError, train.TrainingError, OSError) as error:
+            failed.append(run)
+            print(f"{run}: {error}", file=sys.stderr, flush=True)
+        except Exception:
+            failed.append(run)
+            traceback.print_exc()
+    took = train.duration(time.monotonic() - began)
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs are finished under {arguments.results} ({took}).")
+    if failed:
+        print("Not finished: " + ", ".join(failed), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--budget", choices=experiments.BUDGETS, help="default: gpu if there is one, else cpu")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments, in this order")
+    parser.add_argument("--seed", type=int, help="one run of each with this seed; results/NAME-seed1 for seed 1")
+    parser.add_argument("--list", action="store_true", help="show the experiments and how they stand, train nothing")
+    parser.add_argument("--force", action="store_true", help="train again, and throw away what is there for these runs")
+    parser.add_argument("--backend", choices=("tensorflow", "jax"), default=os.environ.get("KERAS_BACKEND"))
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results, for smoke .smoke-results")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        default=Path(os.environ.get("HW2_DATA_DIR") or ROOT / "data"),
+        help="where the data sets are, or are downloaded to; default: $HW2_DATA_DIR, else data",
+    )
+    parser.add_argument(
+        "--tensorboard", type=Path, metavar="DIR", help="write logs there; needs `pip install tensorboard`"
+    )
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.only or () if name not in experiments.EXPERIMENTS]
+    if unknown:
+        parser.error(f"there is no experiment {', '.join(unknown)}; --list shows those that there are")
+    if arguments.budget == "smoke" and arguments.results and arguments.results.resolve() == ROOT / "results":
+        parser.error("results/ is for real runs; give the smoke budget another --results, or none")
+    arguments.backend = arguments.backend or "tensorflow"
+    arguments.results = arguments.results or ROOT / (".smoke-results" if arguments.budget == "smoke" else "results")
+    return arguments
+
+
+def print_list(names, results_dir):
+    """Print a table: name, state, test accuracy of finished runs, question and cost."""
+    finished = results.finished_runs(results_dir)
+    for name in names:
+        entry = experiments.EXPERIMENTS[name]
+        runs = [experiments.run_name(name, seed) for seed in range(entry.seeds)]
+        for run in runs + [other for other in finished if other.startswith(f"{name}-seed") and other not in runs]:
+            state = results.run_state(results_dir / run)
+            figure = f"{finished[run]['test']['accuracy']:.1%} ({finished[run]['budget']})" if run in finished else ""
+            print(f"{run:32} {state:10} {figure}")
+        print(textwrap.indent(textwrap.fill(f"{entry.question} Costs: {entry.cost}.", 100), "    "))
+
+
+def summary(metrics):
+    """Return one line on a finished run."""
+    test, cost = metrics["test"], metrics["cost"]
+    return (
+        f"test accuracy {test['accuracy']:.1%} (top five {test['top5_accuracy']:.1%}), "
+        f"{cost['seconds']:,.0f} s of training, {cost['images_per_second']:,.0f} images/s"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Nothing is lost: the same command goes on from the last saved epoch.")

@@ -1,0 +1,46 @@
+import numpy as np
+
+from hw2.data import augment
+from hw2.data.batches import Batches
+
+IMAGES = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
+LABELS = np.arange(10)
+
+
+def collect(batches):
+    parts = [batches[index] for index in range(batches.num_batches)]
+    return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+
+def test_prediction_batches_keep_order_and_every_image():
+    batches = Batches(IMAGES, LABELS, 4)
+    images, labels = collect(batches)
+    assert batches.num_batches == 3 and images.dtype == np.float32
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+    (alone,) = collect(Batches(IMAGES, None, 5))
+    np.testing.assert_array_equal(alone, IMAGES)
+
+
+def test_training_batches_are_full_shuffled_and_new_each_epoch():
+    epochs = [collect(Batches(IMAGES, LABELS, 3, shuffle=True, seed=1, epoch=epoch)) for epoch in range(2)]
+    for images, labels in epochs:
+        assert len(set(labels)) == 9  # three full batches, no image twice
+        np.testing.assert_array_equal(images, IMAGES[labels])
+    assert not np.array_equal(epochs[0][1], epochs[1][1])
+
+
+def test_a_batch_depends_on_seed_epoch_and_index_alone():
+    def make():
+        return Batches(IMAGES, LABELS, 3, shuffle=True, augment=[augment.flip, augment.shift], seed=5, epoch=2)
+
+    forwards, backwards = make(), make()
+    backwards = {index: backwards[index] for index in (2, 1, 0)}
+    for index in range(3):
+        for one, other in zip(forwards[index], backwards[index], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it():
+    batches = Batches(IMAGES, LABELS, 64, shuffle=True)
+    assert batches.num_batches == 1 and len(batches[0][0]) == 10

@@ -1,0 +1,48 @@
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from hw2.models import compact
+from hw2.models.layers import BatchNormalization, Conv2D
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = Conv2D(64, 3, padding="same", use_bias=False, name="conv")(inputs)
+    x = BatchNormalization(name="bn")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(500, name="logits")(x))
+    # statistics beyond float16's range are no reason to fail: they stay in float32
+    model.get_layer("bn").set_weights([np.ones(64), np.zeros(64), np.full(64, 1e-9), np.full(64, 1e6)])
+    model.compile("adam", "mse")
+    return model
+
+
+def test_what_is_saved_is_what_was_rounded(model, tmp_path):
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    before = model.predict(images, verbose=0)
+    compact.round_kernels(model)
+    rounded = model.predict(images, verbose=0)
+    np.testing.assert_allclose(rounded, before, rtol=1e-2, atol=1e-4)
+    compact.save(model, tmp_path / "compact.keras")
+    loaded = keras.models.load_model(tmp_path / "compact.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), rounded)
+    assert {str(keras.backend.standardize_dtype(v.dtype)) for v in loaded.weights} == {"float32"}
+    assert getattr(loaded, "optimizer", None) is None
+    keras.Model(model.inputs, model.outputs).save(tmp_path / "full.keras")
+
+    def size(name):
+        return zipfile.ZipFile(tmp_path / name).getinfo(compact.WEIGHTS_MEMBER).file_size
+
+    assert size("compact.keras") < 0.7 * size("full.keras")
+
+
+def test_a_weight_beyond_float16_is_an_error(model):
+    kernel = model.get_layer("conv").kernel
+    kernel.assign(kernel + 1e6)
+    with pytest.raises(OverflowError, match="conv/kernel"):
+        compact.round_kernels(model)

@@ -1,0 +1,143 @@
+"""Downloads from a server on this machine that can be cut, slow to know ranges, or wrong."""
+
+import hashlib
+import io
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from hw2.data import DataError, download
+
+
+def tar_of(*members):
+    """Return the bytes of a tar file of `(name, content)` pairs."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+CONTENT = tar_of(("set/a.bin", bytes(range(256)) * 400), ("set/names.txt", b"cat\n"))
+
+
+class Server:
+    """Serves `content`; cuts the connection after `cut` bytes while `cut` is not None; notes the asked ranges."""
+
+    def __init__(self, content=CONTENT, cut=None, ranges=True):
+        self.content, self.cut, self.ranges, self.asked = content, cut, ranges, []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked = self.headers.get("Range")
+                server.asked.append(asked)
+                start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+                if start >= len(server.content):
+                    self.send_error(416)
+                    return
+                body = server.content[start:]
+                self.send_response(206 if asked and server.ranges else 200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body if server.cut is None else body[: server.cut])
+
+            def log_message(self, *arguments):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/set.tar.gz"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(**arguments):
+        servers.append(Server(**arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def archive(*urls, md5=None):
+    return download.Archive("set.tar.gz", urls, md5 or hashlib.md5(CONTENT).hexdigest(), "set")
+
+
+def test_downloads_checks_and_unpacks_once(serve, tmp_path):
+    server = serve()
+    folder = download.ensure(archive(server.url), tmp_path)
+    assert folder == tmp_path / "set" and (folder / "names.txt").read_text() == "cat\n"
+    assert (folder / "a.bin").read_bytes() == bytes(range(256)) * 400
+    assert download.ensure(archive(server.url), tmp_path) == folder and len(server.asked) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"set", "set.tar.gz"}
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_goes_on_after_a_cut(serve, tmp_path, ranges):
+    server = serve(cut=500, ranges=ranges)
+    with pytest.raises(DataError, match=r"cut|IncompleteRead"):
+        download.ensure(archive(server.url), tmp_path)
+    assert (tmp_path / "set.tar.gz.part").stat().st_size == 500 and not (tmp_path / "set").exists()
+    server.cut = None
+    assert (download.ensure(archive(server.url), tmp_path) / "names.txt").exists()
+    assert server.asked == [None, "bytes=500-"]
+
+
+def test_takes_the_mirror_and_finishes_a_whole_part(serve, tmp_path):
+    server = serve()
+    (tmp_path / "set.tar.gz.part").write_bytes(CONTENT)  # whole, but the run ended before it was renamed
+    folder = download.ensure(archive("http://127.0.0.1:9/none", server.url), tmp_path)
+    assert (folder / "names.txt").exists()
+
+
+def test_wrong_content_is_refused_and_not_kept(serve, tmp_path):
+    server = serve(content=CONTENT[:-1] + b"x")
+    with pytest.raises(DataError, match="another md5"):
+        download.ensure(archive(server.url), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "set.tar.gz").write_bytes(b"half")
+    with pytest.raises(DataError, match="is damaged"):
+        download.ensure(archive(server.url), tmp_path)
+
+
+def test_without_network_the_message_says_what_to_put_where(tmp_path):
+    with pytest.raises(DataError) as error:
+        download.ensure(archive("http://127.0.0.1:9/set.tar.gz"), tmp_path)
+    message = str(error.value)
+    for text in ("http://127.0.0.1:9/set.tar.gz", str(tmp_path / "set.tar.gz"), str(tmp_path / "set")):
+        assert text in message
+
+
+def test_a_file_put_there_by_hand_is_used(tmp_path):
+    (tmp_path / "set.tar.gz").write_bytes(CONTENT)
+    assert (download.ensure(archive("http://127.0.0.1:9/"), tmp_path) / "names.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "set/../../outside.txt"])
+def test_an_archive_cannot_write_outside(tmp_path, name):
+    content = tar_of((name, b"!"))
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    (data_dir / "set.tar.gz").write_bytes(content)
+    with pytest.raises(DataError):
+        download.ensure(archive("http://127.0.0.1:9/", md5=hashlib.md5(content).hexdigest()), data_dir)
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "set.tar.gz"]
+
+
+def test_a_truncated_archive_leaves_nothing_in_place(tmp_path):
+    (tmp_path / "set.tar.gz").write_bytes(CONTENT[:600])
+    with pytest.raises(DataError, match=r"cannot be unpacked"):
+        download.ensure(archive("http://127.0.0.1:9/", md5=hashlib.md5(CONTENT[:600]).hexdigest()), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["set.tar.gz"]

@@ -1,0 +1,128 @@
+"""Our layers against Keras' own: same outputs, gradients, state and saved form."""
+
+import keras
+import numpy as np
+import pytest
+
+from hw2.models import layers
+
+tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compares TensorFlow kernels")
+
+
+def gradients(layer, x, dy):
+    import tensorflow as tf
+
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True) if "Batch" in type(layer).__name__ else layer(x)
+        loss = tf.reduce_sum(tf.cast(y, tf.float32) * dy)
+    return [np.asarray(g) for g in tape.gradient(loss, [x, *[v.value for v in layer.trainable_variables]])]
+
+
+def twins(ours, theirs, **arguments):
+    return ours(**arguments), theirs(**arguments)
+
+
+def set_same_weights(pair, shape, rng):
+    """Give every layer of `pair` the same random weights; build those that are not built."""
+    for layer in pair:
+        if not layer.built:
+            layer.build(shape)
+    values = [rng.normal(0.5, 0.2, v.shape).astype("float32") for v in pair[0].weights]
+    values = [np.abs(v) + 0.1 if "variance" in w.path else v for v, w in zip(values, pair[0].weights, strict=True)]
+    for layer in pair:
+        layer.set_weights(values)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("size", [1, 2, 5, 16, 20])  # both ways of computing the kernel's gradient
+@pytest.mark.parametrize("kernel_size", [3, (1, 5)])
+def test_convolution_and_its_gradients_are_keras(size, kernel_size):
+    rng = np.random.default_rng(size)
+    pair = twins(layers.Conv2D, keras.layers.Conv2D, filters=7, kernel_size=kernel_size, padding="same")
+    shape = (3, size, size + 1, 4)
+    set_same_weights(pair, shape, rng)
+    x, dy = rng.normal(size=shape).astype("float32"), rng.normal(size=(*shape[:3], 7)).astype("float32")
+    for ours, theirs in zip(*(gradients(layer, x, dy) for layer in pair), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(pair[0](x), pair[1](x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"strides": 2}, {"padding": "valid"}, {"dilation_rate": 2}, {"groups": 2}, {"kernel_size": 1}, {"kernel_size": 2}],
+)
+def test_other_convolutions_are_keras(arguments):
+    rng = np.random.default_rng(0)
+    arguments = {"filters": 4, "kernel_size": 3, "padding": "same"} | arguments
+    pair = twins(layers.Conv2D, keras.layers.Conv2D, **arguments)
+    set_same_weights(pair, (2, 8, 8, 4), rng)
+    x = rng.normal(size=(2, 8, 8, 4)).astype("float32")
+    np.testing.assert_allclose(*(keras.ops.convert_to_numpy(layer(x)) for layer in pair), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6, 3), (1, 1, 1, 3), (8, 3)])
+def test_batch_normalization_trains_as_keras(shape):
+    rng = np.random.default_rng(1)
+    pair = twins(layers.BatchNormalization, keras.layers.BatchNormalization, momentum=0.7)
+    set_same_weights(pair, shape, rng)
+    for step in range(3):
+        x = rng.normal(2, 3, shape).astype("float32")
+        outputs = [keras.ops.convert_to_numpy(layer(x, training=True)) for layer in pair]
+        np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-4, err_msg=f"step {step}")
+    for ours, theirs in zip(pair[0].get_weights(), pair[1].get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        *(keras.ops.convert_to_numpy(layer(x, training=False)) for layer in pair), rtol=1e-4, atol=1e-4
+    )
+
+
+@tensorflow_only
+def test_batch_normalization_gradients_are_keras():
+    rng = np.random.default_rng(2)
+    pair = twins(layers.BatchNormalization, keras.layers.BatchNormalization)
+    shape = (4, 5, 6, 3)
+    set_same_weights(pair, shape, rng)
+    x, dy = rng.normal(size=shape).astype("float32"), rng.normal(size=shape).astype("float32")
+    for ours, theirs in zip(*(gradients(layer, x, dy) for layer in pair), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_batch_normalization_keeps_its_state():
+    layer = layers.BatchNormalization()
+    layer.build((2, 4, 4, 3))
+    layer.trainable = False
+    before = layer.get_weights()
+    x = np.random.default_rng(3).normal(5, 2, (2, 4, 4, 3)).astype("float32")
+    outputs = keras.ops.convert_to_numpy(layer(x, training=True))
+    np.testing.assert_allclose(outputs, x / np.sqrt(1 + layer.epsilon), rtol=1e-4)
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_number_formats(policy):
+    """Half-precision activations, single-precision state, and outputs near those of single precision."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(8, 8, 8, 4)).astype("float32")
+    for make in (lambda p: layers.Conv2D(4, 3, padding="same", dtype=p), lambda p: layers.BatchNormalization(dtype=p)):
+        pair = make(policy), make("float32")
+        set_same_weights(pair, x.shape, rng)
+        outputs = [layer(x, training=True) if "Batch" in type(layer).__name__ else layer(x) for layer in pair]
+        assert keras.backend.standardize_dtype(outputs[0].dtype) == policy.removeprefix("mixed_")
+        assert all(keras.backend.standardize_dtype(v.dtype) == "float32" for v in pair[0].weights)
+        ours, theirs = (keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in outputs)
+        np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.1)
+
+
+def test_saved_model_keeps_its_numbers(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    model = keras.Model(inputs, layers.BatchNormalization(name="bn")(x))
+    set_same_weights((model.get_layer("bn"),), (None, 8, 8, 4), np.random.default_rng(5))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert isinstance(loaded.get_layer("bn"), layers.BatchNormalization)
+    x = np.random.default_rng(6).normal(size=(2, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))

@@ -1,0 +1,43 @@
+"""The synthetic sets look like the real ones, and can be learned: not by heart, and not at a glance."""
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+
+from hw2.data import synthetic
+from hw2.labels import VOID
+
+
+def test_images_of_classes():
+    images, labels = synthetic.classification(500, seed=1)
+    assert images.shape == (500, 32, 32, 3) and images.dtype == np.uint8 and labels.dtype == np.int64
+    assert (np.bincount(labels, minlength=100) == 5).all()
+    again, _ = synthetic.classification(500, seed=1)
+    other, _ = synthetic.classification(500, seed=2)
+    assert np.array_equal(images, again) and not np.array_equal(images, other)
+
+
+def test_classes_can_be_learned():
+    train, test = synthetic.classification(1000, 10, seed=0), synthetic.classification(500, 10, seed=1)
+    pixels = [split[0].reshape(len(split[0]), -1)[:, ::7] for split in (train, test)]
+    trees = ExtraTreesClassifier(100, random_state=0).fit(pixels[0], train[1])
+    assert trees.score(pixels[1], test[1]) > 0.5
+
+
+def test_masks():
+    images, masks = synthetic.segmentation(40, 48, seed=0)
+    assert images.shape == (40, 48, 48, 3) and masks.shape == (40, 48, 48)
+    assert images.dtype == masks.dtype == np.uint8
+    assert set(np.unique(masks)) <= {*range(21), VOID} and len(np.unique(masks)) > 10
+    foreground, void = (masks > 0) & (masks < VOID), masks == VOID
+    assert 0.05 < foreground.mean() < 0.6 and 0 < void.mean() < 0.2
+    assert all((mask == VOID).any() for mask in masks)
+
+
+def test_foreground_can_be_learned_from_colour_and_not_perfectly():
+    (images, masks), (test_images, test_masks) = (synthetic.segmentation(30, 32, seed=seed) for seed in (0, 1))
+    counted, test_counted = masks != VOID, test_masks != VOID
+    model = LogisticRegression(max_iter=500).fit(images[counted] / 255.0, masks[counted] > 0)
+    score = model.score(test_images[test_counted] / 255.0, test_masks[test_counted] > 0)
+    chance = max((test_masks[test_counted] > 0).mean(), (test_masks[test_counted] == 0).mean())
+    assert chance + 0.05 < score < 0.999

@@ -1,0 +1,212 @@
+"""Whole runs of a small network on synthetic data: written results, interruption, refusal."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from hw2 import evaluate, results, train
+from hw2.data import splits
+from hw2.data.batches import Batches
+from hw2.experiments import Phase
+
+# Two phases that between them have all that a resumption could lose: cached features, dropout, augmentation, warm-up,
+# best weights kept, patience, and a rate that falls on a plateau.
+CONFIG = {
+    "experiment": "small",
+    "budget": "smoke",
+    "seed": 3,
+    "task": "classification",
+    "data": {"source": "synthetic", "train": 96, "validation": 50, "test": 40},
+    "model": "vgg16_classifier",
+    "model_arguments": {"head": "dense_bn", "dropout": 0.5, "width": 1 / 16},
+    "phases": [
+        {"epochs": 4, "learning_rate": 0.01, "trainable": "head", "batch_size": 32, "keep_best": True, "patience": 3},
+        {
+            "epochs": 5,
+            "learning_rate": 0.003,
+            "trainable": "block5",
+            "optimizer": "sgd",
+            "weight_decay": 1e-3,
+            "batch_size": 32,
+            "schedule": "plateau",
+            "plateau_patience": 1,
+            "label_smoothing": 0.1,
+            "augment": ["flip", "shift"],
+            "keep_best": True,
+        },
+    ],
+}
+
+
+def run(folder, config=CONFIG, **arguments):
+    arguments = {"log": lambda line: None, "checkpoint_seconds": 0} | arguments
+    return train.run("small", config, data_dir=folder / "data", results_dir=folder / "results", **arguments)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run(folder)
+
+
+def outcome(folder):
+    """Return all that must not depend on an interruption: history without seconds, figures, predictions, weights."""
+    folder = folder / "results" / "small"
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in results.read_csv(folder / results.HISTORY)]
+    metrics = results.read_json(folder / results.METRICS)
+    model = keras.models.load_model(folder / results.MODEL)
+    return history, metrics["test"], metrics["events"], results.read_arrays(folder / results.PREDICTIONS), model
+
+
+def assert_same(one, other):
+    for left, right in zip(one[:3], other[:3], strict=True):
+        assert left == right
+    for name, array in one[3].items():
+        np.testing.assert_array_equal(array, other[3][name], err_msg=name)
+    for left, right in zip(one[4].get_weights(), other[4].get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_finished_run_leaves_what_is_promised(finished):
+    folder, metrics = finished
+    folder = folder / "results" / "small"
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras", "final.json")
+    }
+    assert results.read_json(folder / "config.json") == CONFIG
+    assert metrics == results.read_json(folder / "metrics.json")
+    history = results.read_csv(folder / "history.csv")
+    assert [row["epoch"] for row in history] == list(range(1, metrics["cost"]["epochs"] + 1))
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(history[0])
+    assert metrics["data"] == {"source": "synthetic", "train": 96, "validation": 50, "test": 40}
+    assert metrics["cost"]["trainable_parameters"] < metrics["cost"]["parameters"]
+    assert metrics["cost"]["peak_memory_mib"] > 50 and metrics["cost"]["device"]
+
+
+def test_figures_are_those_of_the_stored_predictions_and_of_the_stored_model(finished):
+    folder, metrics = finished
+    arrays = results.read_arrays(folder / "results" / "small" / "predictions.npz")
+    for part in ("validation", "test"):
+        assert evaluate.classification_figures(arrays[f"{part}_logits"], arrays[f"{part}_labels"]) == metrics[part]
+    model = keras.models.load_model(folder / "results" / "small" / "model.keras", safe_mode=True)
+    test = splits.load(CONFIG["data"], None, "test")
+    np.testing.assert_array_equal(test.labels, arrays["test_labels"])
+    logits = model.predict(Batches(test.images, None, train.PREDICTION_BATCH_SIZE), verbose=0)
+    np.testing.assert_allclose(logits, arrays["test_logits"], rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("stop_after", [3, 6])
+def test_interrupted_and_uninterrupted_runs_end_with_the_same_numbers(finished, tmp_path, stop_after):
+    lines = []
+
+    def interrupt(line):
+        lines.append(line)
+        if sum("epoch" in line for line in lines) == stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, log=interrupt)
+    assert results.run_state(tmp_path / "results" / "small") == "unfinished"
+    run(tmp_path)
+    assert_same(outcome(finished[0]), outcome(tmp_path))
+
+
+def test_killed_run_goes_on(finished, tmp_path):
+    """SIGKILL in a process of its own: nothing can be cleaned up, and the next start goes on all the same."""
+    script = (
+        "import json, os, signal, sys\nfrom pathlib import Path\nfrom hw2 import train\n"
+        "def log(line):\n"
+        "    if 'phase 2 epoch 2' in line: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "folder = Path(sys.argv[1])\n"
+        "train.run('small', json.loads(sys.argv[2]), data_dir=folder / 'data', results_dir=folder / 'results',\n"
+        "          checkpoint_seconds=0, log=log)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), json.dumps(CONFIG)], capture_output=True, env=os.environ
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    rows = results.read_csv(tmp_path / "results" / "small" / "history.csv")
+    assert rows[-1]["phase"] == 2
+    run(tmp_path)
+    assert_same(outcome(finished[0]), outcome(tmp_path))
+
+
+def test_a_finished_run_is_skipped_and_another_configuration_refused(finished):
+    folder, metrics = finished
+    lines = []
+    assert run(folder, log=lines.append) == metrics and not lines
+    other = json.loads(json.dumps(CONFIG))
+    other["phases"][1]["epochs"] = 8
+    with pytest.raises(results.ResultsError, match=r"phases\[1\]\.epochs: 6 in results, 8 now"):
+        run(folder, other)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = CONFIG | {"phases": [{"epochs": 3, "learning_rate": 1e30, "batch_size": 32, "optimizer": "sgd"}]}
+    with pytest.raises(train.TrainingError, match="no longer finite"):
+        run(tmp_path, config)
+    assert results.run_state(tmp_path / "results" / "small") == "unfinished"
+
+
+def test_state_of_another_backend_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, log=interrupt_at("phase 1 epoch 2"))
+    folder = tmp_path / "results" / "small"
+    arrays = results.read_arrays(folder / results.STATE)
+    state = json.loads(arrays["state"].tobytes()) | {"backend": "theano"}
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    results.write_arrays(folder / results.STATE, arrays)
+    with pytest.raises(train.TrainingError, match="--backend theano"):
+        run(tmp_path)
+
+
+def interrupt_at(text):
+    def log(line):
+        if text in line:
+            raise KeyboardInterrupt
+
+    return log
+
+
+def test_frozen_layers_stay_and_others_move(finished, tmp_path):
+    folder, _ = finished
+    keras.utils.set_random_seed(CONFIG["seed"])
+    fresh = train.classifiers.vgg16_classifier(100, **CONFIG["model_arguments"])
+    trained = keras.models.load_model(folder / "results" / "small" / "model.keras")
+    for layer in fresh.layers:
+        for before, after in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
+            moved = not np.allclose(before, after, rtol=1e-3, atol=1e-6)
+            assert moved == layer.name.startswith(("block5", "head")), layer.name
+
+
+def test_cached_features_train_as_images_do(tmp_path):
+    """A phase on cached features is the same as one that runs the frozen layers, but for float16 in the cache."""
+    phase = Phase(epochs=1, learning_rate=1e-3, trainable="head")
+    keras.utils.set_random_seed(0)
+    model = train.classifiers.vgg16_classifier(100, width=1 / 16)
+    train.set_trainable(model, "head")
+    data = splits.load(CONFIG["data"], None, "train")
+    rest, inputs, _, labels, _ = train.inputs_of_phase(model, phase, data, data, tmp_path, print)
+    assert rest is not model and inputs.shape == (96, 32)
+    np.testing.assert_allclose(
+        rest.predict(inputs, verbose=0), model.predict(data.images.astype("float32"), verbose=0), rtol=2e-3, atol=2e-3
+    )
+    _, mirrored, _, labels, _ = train.inputs_of_phase(
+        model, dataclasses.replace(phase, mirrored=True), data, data, tmp_path, print
+    )
+    assert mirrored.shape == (192, 32) and len(labels) == 192
+    np.testing.assert_allclose(
+        rest.predict(mirrored[96:], verbose=0),
+        model.predict(data.images[:, :, ::-1].astype("float32"), verbose=0),
+        rtol=2e-3,
+        atol=2e-3,
+    )
+    augmented = dataclasses.replace(phase, augment=("flip",))
+    assert train.inputs_of_phase(model, augmented, data, data, tmp_path, print)[0] is model

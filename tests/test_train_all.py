@@ -1,0 +1,78 @@
+"""The command as a user gives it, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hw2 import experiments, results
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "scripts" / "train_all.py"
+# Runs a script with TensorFlow out of reach, as on a machine that does not have it.
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tf_keras"):
+            raise ModuleNotFoundError(f"No module named {name!r} (blocked by the test)")
+sys.meta_path.insert(0, Blocker())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def train_all(*arguments, before=(), **environment):
+    command = [sys.executable, *before, str(SCRIPT), *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=ROOT)
+    return process.returncode, process.stdout, process.stderr
+
+
+def test_list_needs_no_backend_and_names_every_experiment(tmp_path):
+    folder = tmp_path / "vgg16_features_linear"
+    results.open_run(folder, {})
+    results.write_json(folder / "metrics.json", {"budget": "cpu", "test": {"accuracy": 0.4567}})
+    results.write_arrays(folder / "predictions.npz", {})
+    results.close_run(folder)
+    code, out, _ = train_all("--list", "--results", tmp_path, KERAS_BACKEND="none")
+    assert code == 0
+    for name in experiments.EXPERIMENTS:
+        assert name in out
+    assert "45.7% (cpu)" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--only", "vgg61"), "there is no experiment vgg61; --list"),
+        (("--budget", "smoke", "--results", ROOT / "results"), "results/ is for real runs"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments, message):
+    code, _, err = train_all(*arguments)
+    assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_missing_data_is_explained(tmp_path):
+    """No data and no network: what is missing, from where, to where; and nothing counts as finished."""
+    code, out, err = train_all(
+        *("--budget", "cpu", "--only", "vgg16_features_linear", "--data-dir", tmp_path, "--results", tmp_path / "r"),
+        https_proxy="http://127.0.0.1:9",
+    )
+    assert code == 1 and "Traceback" not in err
+    assert "cifar-100-binary.tar.gz" in err and str(tmp_path / "cifar-100-binary") in err
+    assert "0 of 1 runs are finished" in out
+    assert results.run_state(tmp_path / "r" / "vgg16_features_linear") == "unfinished"
+
+
+def test_smoke_on_jax_where_tensorflow_cannot_be_imported(tmp_path):
+    pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
+    arguments = ("--budget", "smoke", "--backend", "jax", "--data-dir", tmp_path, "--results", tmp_path / "r")
+    code, _, err = train_all(*arguments, before=("-c", WITHOUT_TENSORFLOW))
+    assert code == 0, err
+    runs = results.finished_runs(tmp_path / "r")
+    assert set(runs) >= set(experiments.EXPERIMENTS)
+    assert {metrics["backend"] for metrics in runs.values()} == {"jax"}
+    assert {metrics["data"]["source"] for metrics in runs.values()} == {"synthetic"}

@@ -34,7 +34,7 @@ class Phase:
 
     epochs: int | ByBudget
     learning_rate: float | ByBudget
-    trainable: str = ""
+    trainable: str | ByBudget = ""
     optimizer: str = "adamw"
     weight_decay: float = 0.0
     batch_size: int | ByBudget = 128
@@ -46,6 +46,12 @@ class Phase:
     mirrored: bool = False
     patience: int | None = None
     keep_best: bool = False
+
+    def __post_init__(self):
+        if self.optimizer not in ("adamw", "sgd") or self.schedule not in ("cosine", "constant", "plateau"):
+            raise ValueError(f"there is no optimizer {self.optimizer!r} or no schedule {self.schedule!r}")
+        if self.warmup and self.schedule != "cosine":
+            raise ValueError("only the cosine schedule has a warm-up")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +72,12 @@ class Experiment:
 HEAD = Phase(trainable="head", epochs=40, learning_rate=1e-3, patience=8, keep_best=True)
 # The same, short, before deeper layers are let loose: their first gradients should not come from a random head.
 HEAD_FIRST = Phase(trainable="head", epochs=8, learning_rate=1e-3)
+
+# Then deeper and deeper, at rates that the ImageNet weights survive.
+UNFREEZE = (
+    Phase(trainable="block3", epochs=ByBudget(cpu=4, gpu=15), learning_rate=1e-4, batch_size=64, warmup=0.1),
+    Phase(epochs=ByBudget(cpu=2, gpu=15), learning_rate=5e-5, batch_size=64, warmup=0.1),
+)
 
 EXPERIMENTS = {
     # Where everything starts: what do ImageNet features of a 32x32 image know, read out by one linear layer?
@@ -128,14 +140,45 @@ EXPERIMENTS = {
     # of the time.
     "vgg16_full": Experiment(
         question="What does training the whole network bring, and what happens to the gap to validation?",
-        cost="cpu 1 h; gpu 4 min",
+        cost="cpu 50 min; gpu 5 min",
         model="vgg16_classifier",
         model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
         weights="imagenet",
+        phases=(HEAD_FIRST, *UNFREEZE),
+    ),
+    "vgg16_full_augment": Experiment(
+        question="Does augmentation close the gap of the fully trained network?",
+        cost="cpu 60 min; gpu 10 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
+        phases=(HEAD_FIRST, *(dataclasses.replace(phase, augment=("flip", "shift")) for phase in UNFREEZE)),
+    ),
+    # VGG16's total stride is 32: at 32 px its last map is 1x1, at 96 px 3x3, at the 224 px of its training 7x7.
+    "vgg16_upsampled_features": Experiment(
+        question="What do the frozen features know when the images are enlarged, and at what cost?",
+        cost="cpu 35 min, all of it the features; gpu 5 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": ByBudget(cpu=96, gpu=224), "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
+        phases=(HEAD,),
+    ),
+    "vgg16_upsampled_full": Experiment(
+        question="And what when the whole network is trained on enlarged images?",
+        cost="cpu 110 min; gpu 30 min",
+        model="vgg16_classifier",
+        model_arguments={"image_size": ByBudget(cpu=64, gpu=128), "head": "dense_bn", "dropout": 0.5},
+        weights="imagenet",
         phases=(
             HEAD_FIRST,
-            Phase(trainable="block3", epochs=4, learning_rate=1e-4, batch_size=64, warmup=0.1),
-            Phase(epochs=2, learning_rate=5e-5, batch_size=64, warmup=0.1),
+            Phase(
+                trainable=ByBudget(cpu="block3", gpu=""),
+                epochs=ByBudget(cpu=2, gpu=20),
+                learning_rate=1e-4,
+                batch_size=64,
+                warmup=0.1,
+            ),
+            Phase(epochs=ByBudget(cpu=1, gpu=2), learning_rate=5e-5, batch_size=64, warmup=0.1),
         ),
     ),
 }

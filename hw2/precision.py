@@ -73,10 +73,15 @@ def reset_peak_memory():
 
 
 def peak_memory_mib():
-    """Return the most main memory that this process has held since `reset_peak_memory`, in MiB."""
+    """Return the most main memory that this process has held since `reset_peak_memory`, in MiB.
+
+    0 where the system does not say (Windows).
+    """
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -18,6 +18,8 @@ import io
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +46,7 @@ def atomic_path(path):
     temporary = Path(temporary)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -102,8 +104,13 @@ def write_arrays(path, arrays, compress=True):
 
 def read_arrays(path):
     """Return the arrays of an `.npz` file as a dictionary; never unpickles."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise ResultsError(
+            f"{path} is damaged ({error}). Train {Path(path).parent.name} again with --force."
+        ) from error
 
 
 def open_run(folder, config, force=False):
@@ -116,6 +123,8 @@ def open_run(folder, config, force=False):
     if force:
         for name in (FINAL, STATE, CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL):
             (folder / name).unlink(missing_ok=True)
+    for leftover in folder.glob(".writing-*"):  # of a run that was killed while it wrote
+        leftover.unlink()
     found = read_json(folder / CONFIG)
     if found is None:
         write_json(folder / CONFIG, config)
@@ -125,13 +134,16 @@ def open_run(folder, config, force=False):
             + "\n".join(f"  {line}" for line in differences(found, json.loads(json.dumps(config))))
             + "\nTrain it again with --force, or keep it and write elsewhere with --results."
         )
-    return (folder / FINAL).exists()
+    if (folder / FINAL).exists():
+        (folder / STATE).unlink(missing_ok=True)
+        return True
+    return False
 
 
 def close_run(folder):
     """Mark the run in `folder` as finished. Only now may the state that a resumption needs go."""
     folder = Path(folder)
-    missing = [name for name in (CONFIG, METRICS, PREDICTIONS) if not (folder / name).exists()]
+    missing = [name for name in (CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL) if not (folder / name).exists()]
     if missing:
         raise ResultsError(f"{folder} cannot be finished without {', '.join(missing)}.")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -150,7 +162,15 @@ def run_state(folder):
 def finished_runs(results_dir):
     """Return `{run name: metrics}` of every finished run under `results_dir`, in alphabetical order."""
     folders = sorted(path.parent for path in Path(results_dir).glob(f"*/{FINAL}"))
-    return {folder.name: read_json(folder / METRICS) for folder in folders}
+    return {folder.name: read_metrics(folder) for folder in folders}
+
+
+def read_metrics(folder):
+    """Return the content of a finished run's `metrics.json`."""
+    metrics = read_json(Path(folder) / METRICS)
+    if metrics is None:
+        raise ResultsError(f"{folder} is marked as finished and has no {METRICS}. Train it again with --force.")
+    return metrics
 
 
 def differences(found, wanted, where=""):

@@ -37,6 +37,7 @@ class State:
     history: list = dataclasses.field(default_factory=list)
     events: list = dataclasses.field(default_factory=list)
     feature_seconds: float = 0.0
+    peak_memory_mib: float = 0.0
     # of the current phase
     epoch: int = 0
     best_accuracy: float = -1.0
@@ -61,7 +62,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     """
     folder = Path(results_dir) / name
     if results.open_run(folder, config, force):
-        return results.read_json(folder / results.METRICS)
+        return results.read_metrics(folder)
     reset_peak_memory()
     keras.utils.clear_session()
     keras.utils.set_random_seed(config["seed"])
@@ -69,8 +70,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     keras.config.set_dtype_policy(precision)
     log(f"{name}: {config['budget']} budget, {keras.backend.backend()}, {precision}")
 
-    train = splits.load(config["data"], data_dir, "train")
-    validation = splits.load(config["data"], data_dir, "validation")
+    train, validation = splits.load_training(config["data"], data_dir)
     model = getattr(classifiers, config["model"])(num_classes=100, **config["model_arguments"])
     if config.get("weights") == "imagenet":
         vgg16.load_imagenet_weights(model, data_dir)
@@ -165,7 +165,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         return model.predict(Batches(images, None, PREDICTION_BATCH_SIZE), verbose=0)
 
     figures, predictions = {}, {}
-    test = splits.load(config["data"], data_dir, "test")
+    test = splits.load_test(config["data"], data_dir)
     for part, split in (("validation", validation), ("test", test)):
         logits, figures[part] = evaluate.classification(predict, split.images, split.labels)
         predictions |= {
@@ -193,14 +193,16 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             "seconds": sum(row["seconds"] for row in state.history) + state.feature_seconds,
             "feature_seconds": state.feature_seconds,
             "epochs": len(state.history),
+            # of the last phase, with all that an epoch takes: compilation in the first, validation in each
             "images_per_second": sum(r["images"] for r in last_phase) / sum(r["seconds"] for r in last_phase),
             "parameters": model.count_params(),
             "trainable_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
             "device": device_name(),
-            "peak_memory_mib": peak_memory_mib(),
+            "peak_memory_mib": max(state.peak_memory_mib, peak_memory_mib()),
         },
         "events": state.events,
     }
+    results.write_csv(folder / results.HISTORY, state.history)
     results.write_json(folder / results.METRICS, metrics)
     results.close_run(folder)
     return metrics
@@ -227,7 +229,8 @@ def inputs_of_phase(model, phase, train, validation, data_dir, log):
         train_images = np.concatenate([train_images, train_images[:, :, ::-1]])
         labels = np.concatenate([labels, labels])
     first = next(index for index, layer in enumerate(model.layers) if layer.trainable)
-    if phase.augment or not any(layer.weights for layer in model.layers[:first]):
+    random = phase.augment or any(isinstance(layer, keras.layers.Dropout) for layer in model.layers[:first])
+    if random or not any(layer.weights for layer in model.layers[:first]):
         return model, train_images, validation.images, labels, 0.0
     cut = model.layers[first].input
     frozen, rest = keras.Model(model.inputs, cut, name="frozen"), keras.Model(cut, model.outputs, name="rest")
@@ -255,7 +258,7 @@ def compile_for_phase(model, phase, steps_per_epoch):
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=phase.label_smoothing)
     model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
-    optimizer.build(model.trainable_variables)
+    model.optimizer.build(model.trainable_variables)  # not `optimizer`: in float16 Keras has wrapped it
 
 
 def phase_is_over(state, phase):
@@ -271,12 +274,13 @@ def variables_of(model):
 
 def save_state(folder, state, model, optimizer=None, best=()):
     """Write `state.npz` and `history.csv`: all that a run needs to go on."""
+    state.peak_memory_mib = max(state.peak_memory_mib, peak_memory_mib())
     arrays = {"state": np.frombuffer(json.dumps(dataclasses.asdict(state)).encode(), np.uint8)}
     variables = {"model": variables_of(model), "optimizer": optimizer.variables if optimizer else (), "best": best}
     for group, values in variables.items():
         arrays |= {f"{group}/{index}": keras.ops.convert_to_numpy(value) for index, value in enumerate(values)}
+    results.write_csv(folder / results.HISTORY, state.history)  # for whoever watches; the state has it too
     results.write_arrays(folder / results.STATE, arrays, compress=False)
-    results.write_csv(folder / results.HISTORY, state.history)
 
 
 def load_state(folder, model, fresh):
@@ -298,9 +302,16 @@ def load_state(folder, model, fresh):
 
 def restore(variables, arrays, group):
     """Assign the saved arrays of a group, if there are any, to variables in their order."""
-    if f"{group}/0" in arrays:
-        for index, variable in enumerate(variables):
-            variable.assign(arrays[f"{group}/{index}"])
+    saved = sum(name.startswith(f"{group}/") for name in arrays)
+    if not saved:
+        return
+    if saved != len(variables):
+        raise TrainingError(
+            f"The saved state has {saved} variables of the {group} where {len(variables)} are needed: it is of another "
+            "version of this program. Train the run again with --force."
+        )
+    for index, variable in enumerate(variables):
+        variable.assign(arrays[f"{group}/{index}"])
 
 
 def log_epoch(state, phase, row, log):

@@ -9,6 +9,7 @@ What is finished is skipped and what was interrupted goes on, so the command can
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import textwrap
@@ -16,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-from hw2 import experiments, results
+from hw2 import DataError, experiments, results
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,10 +32,12 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
     from hw2 import train
-    from hw2.data import DataError
     from hw2.precision import gpu_compute_capability
 
-    budget = arguments.budget or ("gpu" if gpu_compute_capability() else "cpu")
+    has_gpu = gpu_compute_capability() is not None
+    budget = arguments.budget or ("gpu" if has_gpu else "cpu")
+    if budget == "gpu" and not has_gpu:
+        print(f"{arguments.backend} sees no GPU: the gpu budget takes days on a CPU (README, Train).", file=sys.stderr)
     runs = [
         (name, seed)
         for name in names
@@ -77,7 +80,13 @@ def parse_arguments():
     )
     parser.add_argument("--budget", choices=experiments.BUDGETS, help="default: gpu if there is one, else cpu")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments, in this order")
-    parser.add_argument("--seed", type=int, help="one run of each with this seed; results/NAME-seed1 for seed 1")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        choices=range(1000),
+        metavar="N",
+        help="one run of each with this seed; results/NAME-seed1 for seed 1",
+    )
     parser.add_argument("--list", action="store_true", help="show the experiments and how they stand, train nothing")
     parser.add_argument("--force", action="store_true", help="train again, and throw away what is there for these runs")
     parser.add_argument("--backend", choices=("tensorflow", "jax"), default=os.environ.get("KERAS_BACKEND"))
@@ -89,16 +98,18 @@ def parse_arguments():
         default=Path(os.environ.get("HW2_DATA_DIR") or ROOT / "data"),
         help="where the data sets are, or are downloaded to; default: $HW2_DATA_DIR, else data",
     )
-    parser.add_argument(
-        "--tensorboard", type=Path, metavar="DIR", help="write logs there; needs `pip install tensorboard`"
-    )
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write logs there")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.only or () if name not in experiments.EXPERIMENTS]
     if unknown:
         parser.error(f"there is no experiment {', '.join(unknown)}; --list shows those that there are")
     if arguments.budget == "smoke" and arguments.results and arguments.results.resolve() == ROOT / "results":
         parser.error("results/ is for real runs; give the smoke budget another --results, or none")
+    if arguments.tensorboard and not all(map(importlib.util.find_spec, ("tensorboard", "tensorflow"))):
+        parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
     arguments.backend = arguments.backend or "tensorflow"
+    if not importlib.util.find_spec(arguments.backend):
+        parser.error(f"{arguments.backend} is not installed: pip install {arguments.backend}")
     arguments.results = arguments.results or ROOT / (".smoke-results" if arguments.budget == "smoke" else "results")
     return arguments
 
@@ -129,4 +140,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted. Nothing is lost: the same command goes on from the last saved epoch.")
+        sys.exit("\nInterrupted. The same command, without --force, goes on from the last saved epoch.")
+    except results.ResultsError as error:
+        sys.exit(str(error))

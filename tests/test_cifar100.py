@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hw2.data import DataError, cifar100
+from hw2 import DataError
+from hw2.data import cifar100
 from hw2.labels import CIFAR100, CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF, CIFAR100_SUPERCLASSES
 
 

@@ -32,7 +32,7 @@ def test_not_a_number_is_not_written(tmp_path):
 
 def test_pickled_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", logits=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(results.ResultsError, match="allow_pickle"):
         results.read_arrays(tmp_path / "a.npz")
 
 
@@ -62,6 +62,12 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(results.ResultsError, match=r"config\.json is damaged.*--force"):
         results.open_run(tmp_path, {"seed": 0})
+    results.write_arrays(tmp_path / "state.npz", {"a": np.arange(1000)})
+    whole = (tmp_path / "state.npz").read_bytes()
+    for content in (b"", whole[:100], whole[:-100], whole[:400] + b"x" * 50 + whole[450:]):
+        (tmp_path / "state.npz").write_bytes(content)
+        with pytest.raises(results.ResultsError, match=r"state\.npz is damaged"):
+            results.read_arrays(tmp_path / "state.npz")
 
 
 def test_life_of_a_run(tmp_path):
@@ -70,19 +76,30 @@ def test_life_of_a_run(tmp_path):
     assert results.open_run(folder, config) is False
     assert results.run_state(folder) == "unfinished"
     assert results.open_run(folder, config) is False  # the tuple is a list by now, and the same
-    with pytest.raises(results.ResultsError, match=r"metrics\.json, predictions\.npz"):
+    with pytest.raises(results.ResultsError, match=r"history\.csv, metrics\.json, predictions\.npz, model\.keras"):
         results.close_run(folder)
     assert results.finished_runs(tmp_path) == {}
     results.write_json(folder / "metrics.json", {"test": {"accuracy": 0.5}})
+    results.write_csv(folder / "history.csv", [{"epoch": 1}])
     results.write_arrays(folder / "predictions.npz", {"a": np.zeros(1)})
+    (folder / "model.keras").write_bytes(b"a model")
     results.write_arrays(folder / "state.npz", {"a": np.zeros(1)})
     results.close_run(folder)
-    assert results.open_run(folder, config) is True and not (folder / "state.npz").exists()
+    (folder / "state.npz").write_bytes(b"left by a kill at the very end")
+    (folder / ".writing-abc-state.npz").write_bytes(b"left by a kill while writing")
+    assert results.open_run(folder, config) is True
+    assert not (folder / "state.npz").exists() and not list(folder.glob(".writing-*"))
     assert results.finished_runs(tmp_path) == {"run": {"test": {"accuracy": 0.5}}}
     with pytest.raises(results.ResultsError, match="seed: 0 in results, 1 now"):
         results.open_run(folder, config | {"seed": 1})
     assert results.open_run(folder, config | {"seed": 1}, force=True) is False
     assert {path.name for path in folder.iterdir()} == {"config.json"}
+
+
+def test_a_finished_run_without_metrics_is_named(tmp_path):
+    results.write_json(tmp_path / "run" / "final.json", {})
+    with pytest.raises(results.ResultsError, match=r"run is marked as finished and has no metrics\.json"):
+        results.finished_runs(tmp_path)
 
 
 def test_differences_name_the_place():

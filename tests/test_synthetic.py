@@ -1,7 +1,7 @@
 """The synthetic sets look like the real ones, and can be learned: not by heart, and not at a glance."""
 
+import keras
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 
 from hw2.data import synthetic
@@ -17,11 +17,20 @@ def test_images_of_classes():
     assert np.array_equal(images, again) and not np.array_equal(images, other)
 
 
-def test_classes_can_be_learned():
-    train, test = synthetic.classification(1000, 10, seed=0), synthetic.classification(500, 10, seed=1)
-    pixels = [split[0].reshape(len(split[0]), -1)[:, ::7] for split in (train, test)]
-    trees = ExtraTreesClassifier(100, random_state=0).fit(pixels[0], train[1])
-    assert trees.score(pixels[1], test[1]) > 0.5
+def test_a_small_network_learns_the_classes():
+    """Of a hundred classes, where chance is 1 %."""
+    keras.utils.set_random_seed(0)
+    train, test = synthetic.classification(2000, seed=0), synthetic.classification(500, seed=1)
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 128, -1)])
+    for filters in (16, 32, 64):
+        model.add(keras.layers.Conv2D(filters, 3, strides=2, activation="relu"))
+        model.add(keras.layers.BatchNormalization(momentum=0.8))
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(100))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    model.fit(*train, batch_size=50, epochs=3, verbose=0)
+    assert 0.2 < model.evaluate(*test, verbose=0)[1] < 0.99
 
 
 def test_masks():

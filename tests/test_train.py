@@ -16,8 +16,8 @@ from hw2.data import splits
 from hw2.data.batches import Batches
 from hw2.experiments import Phase
 
-# Two phases that between them have all that a resumption could lose: cached features, dropout, augmentation, warm-up,
-# best weights kept, patience, and a rate that falls on a plateau.
+# Two phases that between them have all that a resumption could lose: cached features, dropout, augmentation, best
+# weights kept, patience, and a rate that falls on a plateau. `test_a_finished_run_...` says that each does happen.
 CONFIG = {
     "experiment": "small",
     "budget": "smoke",
@@ -27,7 +27,7 @@ CONFIG = {
     "model": "vgg16_classifier",
     "model_arguments": {"head": "dense_bn", "dropout": 0.5, "width": 1 / 16},
     "phases": [
-        {"epochs": 4, "learning_rate": 0.01, "trainable": "head", "batch_size": 32, "keep_best": True, "patience": 3},
+        {"epochs": 6, "learning_rate": 0.01, "trainable": "head", "batch_size": 32, "keep_best": True, "patience": 2},
         {
             "epochs": 5,
             "learning_rate": 0.003,
@@ -86,6 +86,9 @@ def test_a_finished_run_leaves_what_is_promised(finished):
     assert [row["epoch"] for row in history] == list(range(1, metrics["cost"]["epochs"] + 1))
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(history[0])
     assert metrics["data"] == {"source": "synthetic", "train": 96, "validation": 50, "test": 40}
+    events = [event["event"] for event in metrics["events"]]
+    assert "stopped early" in events and "learning rate divided by 5" in events
+    assert any(event.startswith("went back to the weights of epoch") for event in events)
     assert metrics["cost"]["trainable_parameters"] < metrics["cost"]["parameters"]
     assert metrics["cost"]["peak_memory_mib"] > 50 and metrics["cost"]["device"]
 
@@ -96,7 +99,7 @@ def test_figures_are_those_of_the_stored_predictions_and_of_the_stored_model(fin
     for part in ("validation", "test"):
         assert evaluate.classification_figures(arrays[f"{part}_logits"], arrays[f"{part}_labels"]) == metrics[part]
     model = keras.models.load_model(folder / "results" / "small" / "model.keras", safe_mode=True)
-    test = splits.load(CONFIG["data"], None, "test")
+    test = splits.load_test(CONFIG["data"], None)
     np.testing.assert_array_equal(test.labels, arrays["test_labels"])
     logits = model.predict(Batches(test.images, None, train.PREDICTION_BATCH_SIZE), verbose=0)
     np.testing.assert_allclose(logits, arrays["test_logits"], rtol=2e-3, atol=2e-3)
@@ -138,13 +141,62 @@ def test_killed_run_goes_on(finished, tmp_path):
     assert_same(outcome(finished[0]), outcome(tmp_path))
 
 
+@pytest.mark.parametrize("writer", ["write_csv", "write_arrays", "write_json"])
+def test_an_end_between_the_last_epoch_and_the_last_file(finished, tmp_path, monkeypatch, writer):
+    """What is written after training may be cut anywhere: the next start writes it again, and all of it."""
+    write = getattr(results, writer)
+    trained = [row for row in results.read_csv(finished[0] / "results" / "small" / "history.csv") if row["phase"] == 1]
+
+    def cut(path, *arguments, **options):
+        if path.name in ("history.csv", "predictions.npz", "metrics.json") and len(cut.log) >= len(trained):
+            raise KeyboardInterrupt
+        return write(path, *arguments, **options)
+
+    cut.log = []
+    config = CONFIG | {"phases": CONFIG["phases"][:1]}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(results, writer, cut)
+        run(tmp_path, config, log=lambda line: cut.log.append(line) if "epoch" in line else None)
+    run(tmp_path, config)
+    names = {path.name for path in (tmp_path / "results" / "small").iterdir()}
+    assert names == {path.name for path in (finished[0] / "results" / "small").iterdir()}
+    history = results.read_csv(tmp_path / "results" / "small" / "history.csv")
+    assert [row["loss"] for row in history] == [row["loss"] for row in trained]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_every_variable_is_saved_and_restored(tmp_path, policy):
+    """Optimizer (wrapped for loss scaling in float16), weights and random generators, after some steps of training."""
+    phase = Phase(**CONFIG["phases"][1])
+    images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
+    keras.config.set_dtype_policy(policy)
+    try:
+        models = [train.classifiers.vgg16_classifier(100, **CONFIG["model_arguments"]) for _ in range(2)]
+        for model in models:
+            train.set_trainable(model, "block5")
+            train.compile_for_phase(model, phase, 10)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    models[0].fit(images, np.eye(100)[:8], epochs=3, batch_size=4, verbose=0)
+    state = train.State("tensorflow", policy, epoch=3, history=[{"epoch": 1}])
+    train.save_state(tmp_path, state, models[0], models[0].optimizer)
+    restored, arrays = train.load_state(tmp_path, models[1], train.State("tensorflow", policy))
+    train.restore(models[1].optimizer.variables, arrays, "optimizer")
+    assert restored == state
+    for group in (train.variables_of, lambda model: model.optimizer.variables):
+        for one, other in zip(group(models[0]), group(models[1]), strict=True):
+            np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(value) for value in (one, other)))
+    with pytest.raises(train.TrainingError, match="another version"):
+        train.restore(models[1].optimizer.variables[:-1], arrays, "optimizer")
+
+
 def test_a_finished_run_is_skipped_and_another_configuration_refused(finished):
     folder, metrics = finished
     lines = []
     assert run(folder, log=lines.append) == metrics and not lines
     other = json.loads(json.dumps(CONFIG))
     other["phases"][1]["epochs"] = 8
-    with pytest.raises(results.ResultsError, match=r"phases\[1\]\.epochs: 6 in results, 8 now"):
+    with pytest.raises(results.ResultsError, match=r"phases\[1\]\.epochs: 5 in results, 8 now"):
         run(folder, other)
 
 
@@ -192,7 +244,7 @@ def test_cached_features_train_as_images_do(tmp_path):
     keras.utils.set_random_seed(0)
     model = train.classifiers.vgg16_classifier(100, width=1 / 16)
     train.set_trainable(model, "head")
-    data = splits.load(CONFIG["data"], None, "train")
+    data, _ = splits.load_training(CONFIG["data"], None)
     rest, inputs, _, labels, _ = train.inputs_of_phase(model, phase, data, data, tmp_path, print)
     assert rest is not model and inputs.shape == (96, 32)
     np.testing.assert_allclose(

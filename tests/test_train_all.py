@@ -11,12 +11,12 @@ from hw2 import experiments, results
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "train_all.py"
-# Runs a script with TensorFlow out of reach, as on a machine that does not have it.
-WITHOUT_TENSORFLOW = """
+# Runs a script with some packages out of reach, as on a machine that does not have them.
+WITHOUT = """
 import runpy, sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "tf_keras"):
+        if name.partition(".")[0] in NAMES:
             raise ModuleNotFoundError(f"No module named {name!r} (blocked by the test)")
 sys.meta_path.insert(0, Blocker())
 sys.argv = sys.argv[1:]
@@ -34,8 +34,7 @@ def test_list_needs_no_backend_and_names_every_experiment(tmp_path):
     folder = tmp_path / "vgg16_features_linear"
     results.open_run(folder, {})
     results.write_json(folder / "metrics.json", {"budget": "cpu", "test": {"accuracy": 0.4567}})
-    results.write_arrays(folder / "predictions.npz", {})
-    results.close_run(folder)
+    results.write_json(folder / "final.json", {})
     code, out, _ = train_all("--list", "--results", tmp_path, KERAS_BACKEND="none")
     assert code == 0
     for name in experiments.EXPERIMENTS:
@@ -48,6 +47,7 @@ def test_list_needs_no_backend_and_names_every_experiment(tmp_path):
     [
         (("--only", "vgg61"), "there is no experiment vgg61; --list"),
         (("--budget", "smoke", "--results", ROOT / "results"), "results/ is for real runs"),
+        (("--seed", "-1"), "argument --seed"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, message):
@@ -55,11 +55,17 @@ def test_wrong_arguments_are_explained(arguments, message):
     assert code == 2 and message in err and "Traceback" not in err
 
 
+def test_missing_backend_is_explained():
+    code, _, err = train_all("--backend", "jax", before=("-c", WITHOUT.replace("NAMES", "('jax',)")))
+    assert code == 2 and "jax is not installed: pip install jax" in err and "Traceback" not in err
+
+
 def test_missing_data_is_explained(tmp_path):
     """No data and no network: what is missing, from where, to where; and nothing counts as finished."""
     code, out, err = train_all(
         *("--budget", "cpu", "--only", "vgg16_features_linear", "--data-dir", tmp_path, "--results", tmp_path / "r"),
         https_proxy="http://127.0.0.1:9",
+        no_proxy="",
     )
     assert code == 1 and "Traceback" not in err
     assert "cifar-100-binary.tar.gz" in err and str(tmp_path / "cifar-100-binary") in err
@@ -70,7 +76,7 @@ def test_missing_data_is_explained(tmp_path):
 def test_smoke_on_jax_where_tensorflow_cannot_be_imported(tmp_path):
     pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
     arguments = ("--budget", "smoke", "--backend", "jax", "--data-dir", tmp_path, "--results", tmp_path / "r")
-    code, _, err = train_all(*arguments, before=("-c", WITHOUT_TENSORFLOW))
+    code, _, err = train_all(*arguments, before=("-c", WITHOUT.replace("NAMES", "('tensorflow', 'tf_keras')")))
     assert code == 0, err
     runs = results.finished_runs(tmp_path / "r")
     assert set(runs) >= set(experiments.EXPERIMENTS)

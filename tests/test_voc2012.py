@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hw2.data import DataError, voc2012
+from hw2 import DataError
+from hw2.data import voc2012
 from hw2.labels import VOC_CLASSES, VOC_PALETTE, VOID
 
 
@@ -14,9 +15,7 @@ def devkit(tmp_path):
         (root / folder).mkdir(parents=True)
     mask = np.zeros((6, 9), np.uint8)
     mask[1:5, 2:7], mask[2:4, 3:6] = VOID, 15
-    picture = Image.fromarray(mask, "P") if False else Image.fromarray(mask)
-    picture = picture.convert("P")
-    picture.putdata(mask.ravel().tolist())
+    picture = Image.frombytes("P", (9, 6), mask.tobytes())
     picture.putpalette(VOC_PALETTE.ravel().tolist())
     picture.save(root / "SegmentationClass" / "2007_000032.png")
     Image.new("RGB", (9, 6), (200, 30, 30)).save(root / "JPEGImages" / "2007_000032.jpg", quality=95)
@@ -40,7 +39,7 @@ def test_a_part_of_the_data_says_so(devkit):
 
 def test_broken_data_is_named(devkit):
     data_dir, root, mask = devkit
-    with pytest.raises(DataError, match=r"sbd\.txt is missing.*README"):
+    with pytest.raises(DataError, match=r"sbd\.txt is missing.*SegmentationClassAug"):
         voc2012.identifiers(data_dir, "sbd")
     with pytest.raises(DataError, match=r"2008_000001\.jpg cannot be read"):
         voc2012.load_pair(data_dir, "2008_000001")

@@ -25,7 +25,8 @@ class Batches(keras.utils.PyDataset):
         self.seed, self.epoch = seed, epoch
         self.order = np.arange(len(inputs))
         if shuffle:
-            self.order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
+            # 0 for the order, 1 and up for the batches' own randomness: streams that have nothing in common
+            self.order = np.random.default_rng((seed, epoch, 0)).permutation(len(inputs))
 
     @property
     def num_batches(self):
@@ -33,10 +34,10 @@ class Batches(keras.utils.PyDataset):
         return count if self.shuffle or count * self.batch_size == len(self.inputs) else count + 1
 
     def __getitem__(self, index):
-        # sorted: reading a memory-mapped file of features in order is faster, and the order in a batch means nothing
+        # sorted: reading in the order of memory is faster, and the order within a batch means nothing
         chosen = np.sort(self.order[index * self.batch_size : (index + 1) * self.batch_size])
         batch = self.inputs[chosen]
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+        rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
         for function in self.augment:
             batch = function(rng, batch)
         batch = np.asarray(batch, np.float32)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hw2.data import DataError, download
+from hw2 import DataError
+from hw2.data import download
 from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF
 
 FOLDER = "cifar-100-binary"
@@ -29,13 +30,9 @@ def load(data_dir, split):
     Raises DataError with what to do next for a file that is missing, has the wrong size or holds impossible labels.
     """
     folder = download.ensure(ARCHIVE, data_dir)
-    names = (
-        (folder / "fine_label_names.txt").read_text().split() if (folder / "fine_label_names.txt").exists() else None
-    )
-    if names is not None and tuple(names) != CIFAR100_CLASSES:
-        raise DataError(
-            f"{folder / 'fine_label_names.txt'} does not list the 100 classes of CIFAR-100. {_again(folder)}"
-        )
+    names = folder / "fine_label_names.txt"
+    if names.exists() and tuple(names.read_text().split()) != CIFAR100_CLASSES:
+        raise DataError(f"{names} does not list the 100 classes of CIFAR-100. {_again(folder)}")
     return read_records(folder / f"{split}.bin", NUM_IMAGES[split])
 
 

@@ -12,10 +12,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from hw2.data import DataError
+from hw2 import DataError
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
+TRIES, PAUSE_SECONDS = 3, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,26 +72,32 @@ def fetch(archive, data_dir):
         return path
     part = path.with_name(path.name + ".part")
     failures = []
-    for url in archive.urls:
+    for url in [url for url in archive.urls for _ in range(TRIES)]:
         try:
             download(url, part)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            failures.append(f"  {url}: {getattr(error, 'reason', None) or error}")
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError) as error:
+            failure = f"  {url}: {getattr(error, 'reason', None) or error}"
+            if failure not in failures:
+                failures.append(failure)
+            time.sleep(PAUSE_SECONDS)
             continue
         if md5_of(part) == archive.md5:
             part.replace(path)
             return path
-        part.unlink()  # a resumed file may mix two versions: start from nothing
+        part.unlink()  # it may have been begun from another version: the next try starts from nothing
         failures.append(f"  {url}: what arrived has another md5 than {archive.md5}")
     raise DataError(
         f"{archive.name} is not under {data_dir} and could not be downloaded:\n" + "\n".join(failures) + "\n"
-        f"Get it on another machine from {archive.urls[0]}\n"
-        f"and put it at {path}, or its unpacked content at {Path(data_dir) / archive.extracts_to}. Then start again."
+        f"Start again to go on, or get it on another machine from {archive.urls[0]}\n"
+        f"and put it at {path}, or its unpacked content at {Path(data_dir) / archive.extracts_to}."
     )
 
 
 def download(url, part):
-    """Append to the file `part` what it lacks of `url`, with a progress line on standard error."""
+    """Append to the file `part` what it lacks of `url`, with a progress line on standard error.
+
+    Raises ConnectionError, URLError or HTTPException for what the network does, OSError for what the disk does.
+    """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -99,22 +106,28 @@ def download(url, part):
         if error.code == 416:  # "range not satisfiable": nothing is missing, the digest tells whether it is right
             return
         raise
-    with response:
-        resumed = response.status == 206
-        have = have if resumed else 0
-        total = have + int(response.headers.get("Content-Length") or 0)
-        with open(part, "ab" if resumed else "wb") as file:
-            started, shown = time.monotonic(), 0.0
-            while chunk := response.read(CHUNK_BYTES):
-                file.write(chunk)
-                have += len(chunk)
-                now = time.monotonic()
-                if now - shown > 0.5 or have == total:
-                    shown = now
-                    progress(part.name.removesuffix(".part"), have, total, now - started)
+    with response, open(part, "ab") as file:
+        skip = 0 if response.status == 206 else have  # a server without ranges sends again what is there already
+        total = have - skip + int(response.headers.get("Content-Length") or 0)
+        started, shown = time.monotonic(), 0.0
+        while chunk := _read(response):
+            file.write(chunk[skip:])
+            have += len(chunk[skip:])
+            skip = max(0, skip - len(chunk))
+            now = time.monotonic()
+            if now - shown > 0.5 or have == total:
+                shown = now
+                progress(part.name.removesuffix(".part"), have, total, now - started)
         print(file=sys.stderr)
-        if total and have < total:
-            raise ConnectionError(f"the connection was cut after {have:,} of {total:,} bytes; start again to go on")
+    if have < total:
+        raise ConnectionError(f"the connection was cut after {have:,} of {total:,} bytes")
+
+
+def _read(response):
+    try:
+        return response.read(CHUNK_BYTES)
+    except OSError as error:  # a lost route or a broken cipher is the network's fault, not the disk's
+        raise ConnectionError(error) from error
 
 
 def progress(name, have, total, seconds):

@@ -8,8 +8,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from hw2 import DataError
 from hw2.data.batches import Batches
-from hw2.results import atomic_path
+from hw2.results import ResultsError, read_arrays, write_arrays
 
 CHUNK = 5_000  # images a file: an interrupted extraction loses at most the chunk that it is at
 BATCH_SIZE = 250
@@ -21,30 +22,38 @@ def cached_features(frozen, images, data_dir, log=print):
     frozen: keras.Model without anything random. images: (n, height, width, 3) uint8.
     features: (n, ...) float16. seconds: what computing them took, now or when they were put into the cache.
 
-    A file is named by a digest of all that the numbers in it depend on: the layers and their number format, the
-    weights, the images, the backend. So nothing stale is ever read, and what is no longer used can just be deleted.
+    A file is named by a digest of what the numbers in it depend on: the layers and their number format, the weights,
+    the images, the backend. So nothing stale is ever read, and what is no longer used can just be deleted.
     """
     model_digest = hashlib.blake2b(digest_size=16)
     model_digest.update(json.dumps(frozen.get_config(), sort_keys=True, default=str).encode())
     model_digest.update(keras.backend.backend().encode())
     for weights in frozen.get_weights():
         model_digest.update(np.ascontiguousarray(weights))
-    chunks, total = [], 0.0
+    collected, total = np.empty((len(images), *frozen.output_shape[1:]), np.float16), 0.0
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
         digest = model_digest.copy()
         digest.update(np.ascontiguousarray(part))
         path = Path(data_dir) / "cache" / f"features-{digest.hexdigest()}.npz"
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                features, seconds = file["features"], float(file["seconds"])
-        else:
+        stored = _read(path)
+        if stored is None:
             began = time.perf_counter()
-            features = frozen.predict(Batches(part, None, BATCH_SIZE), verbose=0).astype(np.float16)
+            computed = frozen.predict(Batches(part, None, BATCH_SIZE), verbose=0)
             seconds = time.perf_counter() - began
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, features=features, seconds=seconds)
+            if not np.abs(computed).max() <= np.finfo(np.float16).max:
+                raise DataError("The frozen layers give numbers beyond float16's range; cut the network elsewhere.")
+            stored = {"features": computed.astype(np.float16), "seconds": np.array(seconds)}
+            write_arrays(path, stored, compress=False)
             log(f"  features of {start + len(part):,} of {len(images):,} images ({len(part) / seconds:,.0f} a second)")
-        chunks.append(features)
-        total += seconds
-    return np.concatenate(chunks), total
+        collected[start : start + len(part)] = stored["features"]
+        total += float(stored["seconds"])
+    return collected, total
+
+
+def _read(path):
+    """Return the arrays of a cached file, or None where there is no readable one: it is then computed again."""
+    try:
+        return read_arrays(path)
+    except (FileNotFoundError, ResultsError):
+        return None

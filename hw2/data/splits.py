@@ -15,20 +15,28 @@ class Split(NamedTuple):
     indices: np.ndarray
 
 
-def load(data, data_dir, part):
-    """Return the "train", "validation" or "test" part of the data set that `data` describes.
+def load_training(data, data_dir):
+    """Return the `(train, validation)` parts, disjoint, of the official training images.
 
-    data: {"source": "cifar100" or "synthetic", "train": n, "validation": n, "test": n}. Train and validation are
-    disjoint parts of the official training images; "test" is the official test set, or the first n images of it.
+    data: {"source": "cifar100" or "synthetic", "train": n, "validation": n, "test": n}.
     """
     if data["source"] == "synthetic":
-        seed = ("train", "validation", "test").index(part)
-        images, labels = synthetic.classification(data[part], seed=seed)
-        return Split(images, labels, np.arange(len(labels), dtype=np.int32))
-    images, labels = cifar100.load(data_dir, "test" if part == "test" else "train")
-    if part == "test":
-        indices = np.arange(data["test"])
-    else:
-        train, validation = cifar100.split_indices(labels, data["validation"])
-        indices = train[: data["train"]] if part == "train" else validation
-    return Split(images[indices], labels[indices], indices.astype(np.int32))
+        return _synthetic(data["train"], seed=0), _synthetic(data["validation"], seed=1)
+    images, labels = cifar100.load(data_dir, "train")
+    train, validation = cifar100.split_indices(labels, data["validation"])
+    return tuple(
+        Split(images[part], labels[part], part.astype(np.int32)) for part in (train[: data["train"]], validation)
+    )
+
+
+def load_test(data, data_dir):
+    """Return the official test images, the first `data["test"]` of them."""
+    if data["source"] == "synthetic":
+        return _synthetic(data["test"], seed=2)
+    images, labels = (values[: data["test"]] for values in cifar100.load(data_dir, "test"))
+    return Split(images, labels, np.arange(len(labels), dtype=np.int32))
+
+
+def _synthetic(num_images, seed):
+    images, labels = synthetic.classification(num_images, seed=seed)
+    return Split(images, labels, np.arange(num_images, dtype=np.int32))

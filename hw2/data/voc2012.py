@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from hw2.data import DataError, download
+from hw2 import DataError
+from hw2.data import download
 from hw2.labels import VOC_CLASSES, VOC_PALETTE, VOID
 
 FOLDER = "VOCdevkit/VOC2012"
@@ -35,8 +36,10 @@ def identifiers(data_dir, split):
     try:
         return path.read_text().split()
     except FileNotFoundError as error:
-        extra = " SBD is not part of VOC; see the README on how to add it." if split == "sbd" else ""
-        raise DataError(f"{path} is missing.{extra}") from error
+        extra = (
+            ": the identifiers of SBD's images, whose masks belong in SegmentationClassAug/" if split == "sbd" else ""
+        )
+        raise DataError(f"{path} is missing{extra}.") from error
 
 
 def source(data_dir):

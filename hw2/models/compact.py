@@ -13,20 +13,21 @@ WEIGHTS_MEMBER = "model.weights.h5"
 def round_kernels(model):
     """Round every weight with two or more axes to float16 in place, so that `save` loses nothing more.
 
-    Raises OverflowError if a weight lies outside float16's range (65,504).
+    A kernel with a value beyond float16's range (65,504) stays as it is.
     """
     for variable in model.weights:
         if len(variable.shape) >= 2:
             value = keras.ops.convert_to_numpy(variable)
             with np.errstate(over="ignore"):
                 rounded = value.astype(np.float16)
-            if not np.isfinite(rounded).all():
-                raise OverflowError(f"{variable.path} holds values that float16 cannot")
-            variable.assign(rounded.astype(value.dtype))
+            if np.isfinite(rounded).all():
+                variable.assign(rounded.astype(value.dtype))
 
 
 def save(model, path):
     """Write a `.keras` file without optimizer that `keras.models.load_model` reads as any other: half the size.
+
+    What `round_kernels` has rounded is stored as float16, and everything else as it is: nothing is lost here.
 
     Keras converts stored weights to each variable's own type when it loads them, so storing kernels as float16 takes
     only a rewriting of the weights inside the archive.
@@ -42,8 +43,7 @@ def save(model, path):
         def copy(name, node):
             copied = target.require_group(name) if isinstance(node, h5py.Group) else None
             if copied is None:
-                kernel = node.ndim >= 2 and node.dtype == np.float32
-                copied = target.create_dataset(name, data=node[()].astype(np.float16) if kernel else node[()])
+                copied = target.create_dataset(name, data=_smallest(node[()]))
             copied.attrs.update(node.attrs)
 
         target.attrs.update(source.attrs)
@@ -52,3 +52,11 @@ def save(model, path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
+
+
+def _smallest(values):
+    if values.ndim < 2 or values.dtype != np.float32:
+        return values
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), values) else values

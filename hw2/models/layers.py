@@ -1,7 +1,7 @@
 """Two Keras layers with the same mathematics and the same saved form as Keras' own, and faster TensorFlow kernels.
 
-Both fall back to Keras' implementation wherever the faster kernel is not known to be faster, so a model saved under
-one backend loads under any other. `scripts/benchmark.py` measures what they bring.
+Both fall back to Keras' implementation where the other kernel does not exist or was measured to be no faster, so a
+model saved under one backend loads under any other. `scripts/benchmark.py` measures what they bring.
 """
 
 import keras
@@ -48,8 +48,11 @@ def conv2d_same(inputs, kernel):
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D`, trained about three times as fast by TensorFlow on a CPU in float32.
 
-    In bfloat16, on a GPU, with strides, dilation or groups, and on other backends it is Keras' layer unchanged.
+    It is Keras' layer unchanged in bfloat16, on a GPU, on other backends, on maps beyond 128x128, and with strides,
+    dilation or groups.
     """
+
+    LARGEST_MAP = 128 * 128  # beyond it TensorFlow's own gradients were the faster ones
 
     def convolution_op(self, inputs, kernel):
         plain = (
@@ -60,7 +63,9 @@ class Conv2D(keras.layers.Conv2D):
             and self.groups == 1
             and all(size % 2 == 1 and size > 1 for size in self.kernel_size)
         )
-        if plain and self.compute_dtype == "float32" and on_tensorflow_cpu():
+        height, width = inputs.shape[1:3]
+        small = height is not None and width is not None and height * width <= self.LARGEST_MAP
+        if plain and small and self.compute_dtype == "float32" and on_tensorflow_cpu():
             return conv2d_same(inputs, kernel)
         return super().convolution_op(inputs, kernel)
 
@@ -75,8 +80,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        fused = tf is not None and mask is None and len(inputs.shape) == 4 and self.axis in (-1, 3)
-        if not (fused and self.scale and self.center):
+        images = len(inputs.shape) == 4 and self.axis in (-1, 3) and mask is None
+        if tf is None or not (images and self.scale and self.center) or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         inputs = tf.cast(inputs, self.compute_dtype)
         if not (training and self.trainable):

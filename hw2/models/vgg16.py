@@ -10,7 +10,7 @@ import h5py
 import keras
 from keras import layers
 
-from hw2.data import DataError
+from hw2 import DataError
 from hw2.models.layers import BatchNormalization, Conv2D
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions and filters of each block

@@ -1,0 +1,58 @@
+"""Against SciPy's bootstrap, the normal approximation, and tests worked out by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from hw2 import stats
+
+
+def logits_of(correct):
+    """Return two-class logits and labels (all 0) that are right exactly where `correct` is."""
+    correct = np.asarray(correct, bool)
+    return np.where(correct[:, None], [[1.0, 0.0]], [[0.0, 1.0]]), np.zeros(len(correct), int)
+
+
+def test_bootstrap_against_scipy():
+    values = np.random.default_rng(0).exponential(size=300)
+    ours = stats.bootstrap_mean(values)
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
+    assert ours.estimate == pytest.approx(values.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+    assert ours == stats.bootstrap_mean(values)  # seeded
+
+
+def test_interval_narrows_with_confidence_and_number():
+    values = np.random.default_rng(0).normal(size=400)
+    wide, narrow = (stats.bootstrap_mean(values, confidence=confidence) for confidence in (0.99, 0.5))
+    assert wide.low < narrow.low < narrow.high < wide.high
+    # the normal approximation: 1.96 standard errors on either side
+    interval = stats.bootstrap_mean(values)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.05)
+
+
+def test_difference_is_paired():
+    """Two models right on 800 and 830 of 1,000 images, the 800 among the 830: the interval does not reach zero."""
+    logits, labels = logits_of(np.arange(1000) < 800)
+    other, _ = logits_of(np.arange(1000) < 830)
+    difference = stats.accuracy_difference(logits, other, labels)
+    assert difference.estimate == pytest.approx(0.03)
+    # 30 of 1,000 differ: standard error sqrt(0.03 * 0.97 / 1000) = 0.0054
+    assert (difference.low, difference.high) == pytest.approx((0.03 - 1.96 * 0.0054, 0.03 + 1.96 * 0.0054), abs=0.002)
+    assert stats.accuracy_difference(other, logits, labels).estimate == pytest.approx(-0.03)
+
+
+@pytest.mark.parametrize(
+    "only_first, only_second, p",
+    [
+        (0, 5, 2 / 2**5),  # five heads in a row, on either side
+        (1, 5, 2 * (1 + 6) / 2**6),
+        (3, 3, 1.0),
+        (0, 0, 1.0),
+    ],
+)
+def test_mcnemar_by_hand(only_first, only_second, p):
+    correct = [True] * only_first + [False] * only_second + [True, False, True]
+    other = [False] * only_first + [True] * only_second + [True, False, True]
+    (logits, labels), (other_logits, _) = logits_of(correct), logits_of(other)
+    assert stats.mcnemar(logits, other_logits, labels) == pytest.approx(p)

@@ -95,7 +95,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         saved = time.monotonic()
 
         while not phase_is_over(state, phase):
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             batches = Batches(
                 train_inputs,
                 targets[labels],
@@ -131,6 +131,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
                 "val_accuracy": logs["val_accuracy"],
                 "learning_rate": float(trained.optimizer.learning_rate),
                 "seconds": time.perf_counter() - began,
+                "cpu_seconds": time.process_time() - cpu_began,
                 "images": batches.num_batches * batches.batch_size,
             }
             state.history.append(row)
@@ -191,6 +192,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         **figures,
         "cost": {
             "seconds": sum(row["seconds"] for row in state.history) + state.feature_seconds,
+            # all cores together: tells a slow run from one that shared the machine
+            "cpu_seconds": sum(row["cpu_seconds"] for row in state.history),
             "feature_seconds": state.feature_seconds,
             "epochs": len(state.history),
             # of the last phase, with all that an epoch takes: compilation in the first, validation in each

@@ -18,22 +18,21 @@ class Split(NamedTuple):
 def load_training(data, data_dir):
     """Return the `(train, validation)` parts, disjoint, of the official training images.
 
-    data: {"source": "cifar100" or "synthetic", "train": n, "validation": n, "test": n}.
+    data: {"source": "cifar100" or "synthetic", "train": n, "validation": n, "test": n}; of CIFAR-100 train and test are
+    always all there is.
     """
     if data["source"] == "synthetic":
         return _synthetic(data["train"], seed=0), _synthetic(data["validation"], seed=1)
     images, labels = cifar100.load(data_dir, "train")
     train, validation = cifar100.split_indices(labels, data["validation"])
-    return tuple(
-        Split(images[part], labels[part], part.astype(np.int32)) for part in (train[: data["train"]], validation)
-    )
+    return tuple(Split(images[part], labels[part], part.astype(np.int32)) for part in (train, validation))
 
 
 def load_test(data, data_dir):
-    """Return the official test images, the first `data["test"]` of them."""
+    """Return the official test images."""
     if data["source"] == "synthetic":
         return _synthetic(data["test"], seed=2)
-    images, labels = (values[: data["test"]] for values in cifar100.load(data_dir, "test"))
+    images, labels = cifar100.load(data_dir, "test")
     return Split(images, labels, np.arange(len(labels), dtype=np.int32))
 
 

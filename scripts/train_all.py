@@ -10,6 +10,7 @@ What is finished is skipped and what was interrupted goes on, so the command can
 
 import argparse
 import importlib.util
+import logging
 import os
 import sys
 import textwrap
@@ -30,6 +31,7 @@ def main():
         return 0
     os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew: so it should
     # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
     from hw2 import train
     from hw2.precision import gpu_compute_capability
@@ -105,13 +107,21 @@ def parse_arguments():
         parser.error(f"there is no experiment {', '.join(unknown)}; --list shows those that there are")
     if arguments.budget == "smoke" and arguments.results and arguments.results.resolve() == ROOT / "results":
         parser.error("results/ is for real runs; give the smoke budget another --results, or none")
-    if arguments.tensorboard and not all(map(importlib.util.find_spec, ("tensorboard", "tensorflow"))):
+    if arguments.tensorboard and not (is_installed("tensorboard") and is_installed("tensorflow")):
         parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
     arguments.backend = arguments.backend or "tensorflow"
-    if not importlib.util.find_spec(arguments.backend):
+    if not arguments.list and not is_installed(arguments.backend):
         parser.error(f"{arguments.backend} is not installed: pip install {arguments.backend}")
     arguments.results = arguments.results or ROOT / (".smoke-results" if arguments.budget == "smoke" else "results")
     return arguments
+
+
+def is_installed(package):
+    """Whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def print_list(names, results_dir):

@@ -58,7 +58,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     tensorboard: folder for TensorBoard logs, or None.
 
     Raises TrainingError (a loss that is not finite, a state of another backend), results.ResultsError (the folder
-    holds another configuration) and data.DataError (no data): all with a message for the user.
+    holds another configuration) and hw2.DataError (no data): all with a message for the user.
     """
     folder = Path(results_dir) / name
     if results.open_run(folder, config, force):

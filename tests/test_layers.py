@@ -40,7 +40,7 @@ def set_same_weights(pair, shape, rng):
 
 
 @tensorflow_only
-@pytest.mark.parametrize("size", [1, 2, 5, 16])
+@pytest.mark.parametrize("size", [1, 2, 5, 16, 20])
 @pytest.mark.parametrize("kernel_size", [3, (1, 5)])
 def test_convolution_and_its_gradients_are_keras(size, kernel_size):
     rng = np.random.default_rng(size)

@@ -75,18 +75,10 @@ def test_missing_data_is_explained(tmp_path):
 
 def test_smoke_on_jax_where_tensorflow_cannot_be_imported(tmp_path):
     pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
-    # one experiment of each kind, since JAX takes ten seconds to compile one: the same model, and phases that train the
-    # same layers on the same sort of input, compile to the same thing
-    kinds = {
-        (entry.model, tuple((phase.trainable, bool(phase.augment)) for phase in entry.phases)): name
-        for name, entry in experiments.EXPERIMENTS.items()
-    }
-    assert len(kinds) >= 5
     arguments = ("--budget", "smoke", "--backend", "jax", "--data-dir", tmp_path, "--results", tmp_path / "r")
-    arguments += ("--only", *kinds.values())
     code, _, err = train_all(*arguments, before=("-c", WITHOUT.replace("NAMES", "('tensorflow', 'tf_keras')")))
     assert code == 0, err
     runs = results.finished_runs(tmp_path / "r")
-    assert set(runs) == set(kinds.values())
+    assert set(runs) >= set(experiments.EXPERIMENTS)
     assert {metrics["backend"] for metrics in runs.values()} == {"jax"}
     assert {metrics["data"]["source"] for metrics in runs.values()} == {"synthetic"}

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from hw2.models import compact
-from hw2.models.layers import BatchNormalization, Conv2D
+from hw2.models.layers import BatchNormalization
 
 
 @pytest.fixture
 def model():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
-    x = Conv2D(64, 3, padding="same", use_bias=False, name="conv")(inputs)
+    x = keras.layers.Conv2D(64, 3, padding="same", use_bias=False, name="conv")(inputs)
     x = BatchNormalization(name="bn")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(500, name="logits")(x))

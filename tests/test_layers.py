@@ -1,4 +1,4 @@
-"""Our layers against Keras' own: same outputs, gradients, state and saved form."""
+"""Our layer against Keras' own: same outputs, gradients, state and saved form."""
 
 import os
 import subprocess
@@ -19,8 +19,8 @@ def gradients(layer, x, dy):
     x = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = layer(x, training=True) if "Batch" in type(layer).__name__ else layer(x)
-        loss = tf.reduce_sum(tf.cast(y, tf.float32) * dy)
+        y = layer(x, training=True)
+        loss = tf.reduce_sum(y * dy)
     return [np.asarray(g) for g in tape.gradient(loss, [x, *[v.value for v in layer.trainable_variables]])]
 
 
@@ -37,33 +37,6 @@ def set_same_weights(pair, shape, rng):
     values = [np.abs(v) + 0.1 if "variance" in w.path else v for v, w in zip(values, pair[0].weights, strict=True)]
     for layer in pair:
         layer.set_weights(values)
-
-
-@tensorflow_only
-@pytest.mark.parametrize("size", [1, 2, 5, 16, 20])
-@pytest.mark.parametrize("kernel_size", [3, (1, 5)])
-def test_convolution_and_its_gradients_are_keras(size, kernel_size):
-    rng = np.random.default_rng(size)
-    pair = twins(layers.Conv2D, keras.layers.Conv2D, filters=7, kernel_size=kernel_size, padding="same")
-    shape = (3, size, size + 1, 4)
-    set_same_weights(pair, shape, rng)
-    x, dy = rng.normal(size=shape).astype("float32"), rng.normal(size=(*shape[:3], 7)).astype("float32")
-    for ours, theirs in zip(*(gradients(layer, x, dy) for layer in pair), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(pair[0](x), pair[1](x), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [{"strides": 2}, {"padding": "valid"}, {"dilation_rate": 2}, {"groups": 2}, {"kernel_size": 1}, {"kernel_size": 2}],
-)
-def test_other_convolutions_are_keras(arguments):
-    rng = np.random.default_rng(0)
-    arguments = {"filters": 4, "kernel_size": 3, "padding": "same"} | arguments
-    pair = twins(layers.Conv2D, keras.layers.Conv2D, **arguments)
-    set_same_weights(pair, (2, 8, 8, 4), rng)
-    x = rng.normal(size=(2, 8, 8, 4)).astype("float32")
-    np.testing.assert_allclose(*(keras.ops.convert_to_numpy(layer(x)) for layer in pair), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 6, 3), (1, 1, 1, 3), (8, 3)])
@@ -110,19 +83,18 @@ def test_number_formats(policy):
     """Half-precision activations, single-precision state, and outputs near those of single precision."""
     rng = np.random.default_rng(4)
     x = rng.normal(size=(8, 8, 8, 4)).astype("float32")
-    for make in (lambda p: layers.Conv2D(4, 3, padding="same", dtype=p), lambda p: layers.BatchNormalization(dtype=p)):
-        pair = make(policy), make("float32")
-        set_same_weights(pair, x.shape, rng)
-        outputs = [layer(x, training=True) if "Batch" in type(layer).__name__ else layer(x) for layer in pair]
-        assert keras.backend.standardize_dtype(outputs[0].dtype) == policy.removeprefix("mixed_")
-        assert all(keras.backend.standardize_dtype(v.dtype) == "float32" for v in pair[0].weights)
-        ours, theirs = (keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in outputs)
-        np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.1)
+    pair = layers.BatchNormalization(dtype=policy), layers.BatchNormalization(dtype="float32")
+    set_same_weights(pair, x.shape, rng)
+    outputs = [layer(x, training=True) for layer in pair]
+    assert keras.backend.standardize_dtype(outputs[0].dtype) == policy.removeprefix("mixed_")
+    assert all(keras.backend.standardize_dtype(v.dtype) == "float32" for v in pair[0].weights)
+    ours, theirs = (keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in outputs)
+    np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=0.03)
 
 
 def test_saved_model_keeps_its_numbers(tmp_path):
     inputs = keras.Input((8, 8, 3))
-    x = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
     model = keras.Model(inputs, layers.BatchNormalization(name="bn")(x))
     set_same_weights((model.get_layer("bn"),), (None, 8, 8, 4), np.random.default_rng(5))
     model.save(tmp_path / "model.keras")
@@ -136,7 +108,7 @@ def test_saved_model_keeps_its_numbers(tmp_path):
 def test_saved_model_gives_the_same_on_jax(tmp_path):
     pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
     inputs = keras.Input((8, 8, 3))
-    x = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same", activation="relu")(inputs))
+    x = layers.BatchNormalization()(keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs))
     model = keras.Model(inputs, x)
     set_same_weights((model.layers[-1],), (None, 8, 8, 4), np.random.default_rng(7))
     model.save(tmp_path / "model.keras")

@@ -1,6 +1,6 @@
 """VGG16 with ImageNet weights (Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015).
 
-Our own building of it, because our convolution trains it about three times as fast on a CPU; names of layers and
+Layer by layer, so that it can be built narrower for a rehearsal and cut where the frozen part ends; names of layers and
 values are those of `keras.applications.VGG16`.
 """
 
@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from hw2 import DataError
-from hw2.models.layers import BatchNormalization, Conv2D
+from hw2.models.layers import BatchNormalization
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions and filters of each block
 WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -37,7 +37,7 @@ def apply_blocks(x, width=1.0):
     for block, (convolutions, filters) in enumerate(BLOCKS, start=1):
         for convolution in range(1, convolutions + 1):
             name = f"block{block}_conv{convolution}"
-            x = Conv2D(round(filters * width), 3, padding="same", activation="relu", name=name)(x)
+            x = layers.Conv2D(round(filters * width), 3, padding="same", activation="relu", name=name)(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     return x
 

@@ -140,10 +140,10 @@ def open_run(folder, config, force=False):
     return False
 
 
-def close_run(folder):
-    """Mark the run in `folder` as finished. Only now may the state that a resumption needs go."""
+def close_run(folder, needed=(CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL)):
+    """Mark the run in `folder` as finished, if it has all `needed` files. Only now may the state to resume from go."""
     folder = Path(folder)
-    missing = [name for name in (CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL) if not (folder / name).exists()]
+    missing = [name for name in needed if not (folder / name).exists()]
     if missing:
         raise ResultsError(f"{folder} cannot be finished without {', '.join(missing)}.")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

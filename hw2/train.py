@@ -16,8 +16,8 @@ import numpy as np
 from hw2 import evaluate, results
 from hw2.data import augment, features, splits
 from hw2.data.batches import Batches
-from hw2.experiments import Phase
-from hw2.models import classifiers, compact, vgg16
+from hw2.experiments import Phase, run_name
+from hw2.models import classifiers, compact, cost, vgg16
 from hw2.precision import choose_precision, device_name, peak_memory_mib, reset_peak_memory
 
 PREDICTION_BATCH_SIZE = 250
@@ -71,13 +71,16 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     log(f"{name}: {config['budget']} budget, {keras.backend.backend()}, {precision}")
 
     train, validation = splits.load_training(config["data"], data_dir)
-    model = getattr(classifiers, config["model"])(num_classes=100, **config["model_arguments"])
+    model = build_model(config)
     if config.get("weights") == "imagenet":
         vgg16.load_imagenet_weights(model, data_dir)
+    elif "weights" in config:
+        load_weights_of_run(model, Path(results_dir) / run_name(config["weights"], config["seed"]))
 
     state, arrays = load_state(folder, model, State(keras.backend.backend(), precision))
     while state.phase < len(config["phases"]):
         phase = Phase(**config["phases"][state.phase])
+        model = build_model(config, phase.image_size, weights_of=model)
         set_trainable(model, phase.trainable)
         trained, train_inputs, validation_inputs, labels, seconds = inputs_of_phase(
             model, phase, train, validation, data_dir, log
@@ -102,6 +105,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
                 phase.batch_size,
                 shuffle=True,
                 augment=[getattr(augment, function) for function in phase.augment],
+                mix=[getattr(augment, function) for function in phase.mix],
+                mix_probability=phase.mix_probability,
                 seed=config["seed"],
                 epoch=len(state.history),
             )
@@ -158,6 +163,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         save_state(folder, state, model)
 
     # The figures are to be those of the model as it is stored, so it is rounded before it is evaluated.
+    model = build_model(config, weights_of=model)
     compact.round_kernels(model)
     with results.atomic_path(folder / results.MODEL) as temporary:
         compact.save(model, temporary)
@@ -165,15 +171,27 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     def predict(images):
         return model.predict(Batches(images, None, PREDICTION_BATCH_SIZE), verbose=0)
 
-    figures, predictions = {}, {}
+    figures, predictions, augmented = {}, {}, {}
     test = splits.load_test(config["data"], data_dir)
+    num_classes = config["data"].get("classes")
+    classes = None if num_classes is None else splits.class_subset(num_classes)
     for part, split in (("validation", validation), ("test", test)):
-        logits, figures[part] = evaluate.classification(predict, split.images, split.labels)
+        logits, figures[part] = evaluate.classification(predict, split.images, split.labels, classes)
         predictions |= {
             f"{part}_logits": logits,
             f"{part}_labels": split.labels.astype(np.uint8),
             f"{part}_indices": split.indices,
         }
+        if "test_time_augmentation" in config.get("extras", ()):
+            for kind, logits in evaluate.predict_augmented(predict, split.images).items():
+                predictions[f"{part}_logits_{kind}"] = logits
+                augmented.setdefault(kind, {})[part] = evaluate.classification_figures(logits, split.labels, classes)
+    if augmented:
+        figures["test_time_augmentation"] = augmented
+    if "robustness" in config.get("extras", ()):
+        figures["robustness"] = evaluate.robustness(predict, test.images, test.labels)
+    if classes is not None:
+        predictions["classes"] = classes.astype(np.uint8)
     results.write_arrays(folder / results.PREDICTIONS, predictions)
     set_trainable(model, Phase(**config["phases"][-1]).trainable)
     last_phase = [row for row in state.history if row["phase"] == len(config["phases"])]
@@ -185,6 +203,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         "precision": precision,
         "data": {
             "source": config["data"]["source"],
+            "classes": len(classes) if classes is not None else 100,
             "train": len(train.labels),
             "validation": len(validation.labels),
             "test": len(test.labels),
@@ -200,6 +219,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             "images_per_second": sum(r["images"] for r in last_phase) / sum(r["seconds"] for r in last_phase),
             "parameters": model.count_params(),
             "trainable_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+            "multiply_adds": cost.multiply_adds(model),
             "device": device_name(),
             "peak_memory_mib": max(state.peak_memory_mib, peak_memory_mib()),
         },
@@ -209,6 +229,33 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     results.write_json(folder / results.METRICS, metrics)
     results.close_run(folder)
     return metrics
+
+
+def build_model(config, image_size=None, weights_of=None):
+    """Return the model of `config`, for images of `image_size` (None: the size in its arguments).
+
+    weights_of: a model of the same config at any size, whose variables the new one takes over; it is returned itself
+        where it has the right size.
+    """
+    arguments = config["model_arguments"] | ({"image_size": image_size} if image_size else {})
+    if weights_of is not None and weights_of.image_size == arguments.get("image_size"):
+        return weights_of
+    model = getattr(classifiers, config["model"])(num_classes=config["data"].get("classes", 100), **arguments)
+    model.image_size = arguments.get("image_size")
+    if weights_of is not None:
+        for variable, source in zip(variables_of(model), variables_of(weights_of), strict=True):
+            variable.assign(source)
+    return model
+
+
+def load_weights_of_run(model, folder):
+    """Set the weights of `model` from the finished run in `folder`, which has a model of the same form."""
+    if results.run_state(folder) != "finished" or not (folder / results.MODEL).exists():
+        raise TrainingError(
+            f"This run starts from the weights of {folder.name}, and {folder / results.MODEL} is not there. "
+            f"Train {folder.name} first: python scripts/train_all.py --only {folder.name.partition('-seed')[0]}"
+        )
+    model.set_weights(keras.models.load_model(folder / results.MODEL, compile=False).get_weights())
 
 
 def set_trainable(model, first):

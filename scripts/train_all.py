@@ -33,7 +33,7 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew: so it should
     # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
-    from hw2 import train
+    from hw2 import ensemble, train
     from hw2.precision import gpu_compute_capability
 
     has_gpu = gpu_compute_capability() is not None
@@ -53,15 +53,19 @@ def main():
         elapsed = train.duration(time.monotonic() - began)
         print(f"[{number}/{len(runs)}, {elapsed}] {run}: {'starts again' if arguments.force else note}", flush=True)
         try:
-            metrics = train.run(
-                run,
-                experiments.resolve(name, budget, seed),
-                data_dir=arguments.data_dir,
-                results_dir=arguments.results,
-                force=arguments.force,
-                tensorboard=arguments.tensorboard,
-                log=lambda line: print(line, flush=True),
-            )
+            config = experiments.resolve(name, budget, seed)
+            if config["task"] == "ensemble":
+                metrics = ensemble.run(run, config, results_dir=arguments.results, force=arguments.force)
+            else:
+                metrics = train.run(
+                    run,
+                    config,
+                    data_dir=arguments.data_dir,
+                    results_dir=arguments.results,
+                    force=arguments.force,
+                    tensorboard=arguments.tensorboard,
+                    log=lambda line: print(line, flush=True),
+                )
             print(f"  {summary(metrics)}", flush=True)
         except (DataError, results.ResultsError, train.TrainingError, OSError) as error:
             failed.append(run)
@@ -140,9 +144,10 @@ def print_list(names, results_dir):
 def summary(metrics):
     """Return one line on a finished run."""
     test, cost = metrics["test"], metrics["cost"]
+    speed = f", {cost['images_per_second']:,.0f} images/s" if "images_per_second" in cost else " (all members)"
     return (
         f"test accuracy {test['accuracy']:.1%} (top five {test['top5_accuracy']:.1%}), "
-        f"{cost['seconds']:,.0f} s of training, {cost['images_per_second']:,.0f} images/s"
+        f"{cost['seconds']:,.0f} s of training{speed}"
     )
 
 

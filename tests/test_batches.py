@@ -44,3 +44,26 @@ def test_a_batch_depends_on_seed_epoch_and_index_alone():
 def test_a_batch_larger_than_the_data_is_all_of_it():
     batches = Batches(IMAGES, LABELS, 64, shuffle=True)
     assert batches.num_batches == 1 and len(batches[0][0]) == 10
+
+
+def test_mixing_happens_to_some_batches_and_is_reproducible():
+    targets = np.eye(10, dtype=np.float32)
+
+    def make(probability):
+        return Batches(
+            IMAGES,
+            targets,
+            2,
+            shuffle=True,
+            mix=[augment.mixup, augment.cutmix],
+            mix_probability=probability,
+            seed=3,
+            epoch=1,
+        )
+
+    images, mixed = collect(make(1.0))
+    again, _ = collect(make(1.0))
+    np.testing.assert_array_equal(images, again)
+    assert (mixed.max(1) < 1).any() and np.allclose(mixed.sum(1), 1)
+    _, plain = collect(make(0.0))
+    assert (plain.max(1) == 1).all()

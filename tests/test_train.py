@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hw2 import evaluate, results, train
-from hw2.data import splits
+from hw2.data import splits, synthetic
 from hw2.data.batches import Batches
 from hw2.experiments import Phase
 
@@ -264,3 +264,89 @@ def test_cached_features_train_as_images_do(tmp_path):
     )
     augmented = dataclasses.replace(phase, augment=("flip",))
     assert train.inputs_of_phase(model, augmented, data, data, tmp_path, print)[0] is model
+
+
+SCRATCH = CONFIG | {
+    "experiment": "scratch",
+    "data": CONFIG["data"] | {"classes": 30},
+    "model": "scratch_classifier",
+    "model_arguments": {"stem_filters": 4, "filters": [4, 6, 8], "residual": True, "dropout": 0.2, "units": 1},
+    "extras": ["test_time_augmentation", "robustness"],
+    "phases": [
+        {
+            "epochs": 2,
+            "learning_rate": 0.01,
+            "batch_size": 16,
+            "augment": ["flip", "shift", "erase"],
+            "mix": ["mixup", "cutmix"],
+            "mix_probability": 0.5,
+            "image_size": 16,
+        },
+        {"epochs": 1, "learning_rate": 0.01, "batch_size": 16, "trainable": "stage3", "augment": ["flip"]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scratch")
+    return folder, run(folder, SCRATCH)
+
+
+def test_small_images_first_subset_of_classes_and_extras(scratch):
+    folder, metrics = scratch
+    arrays = results.read_arrays(folder / "results" / "small" / "predictions.npz")
+    assert arrays["test_logits"].shape[1] == 30 and arrays["test_labels"].max() < 30
+    np.testing.assert_array_equal(arrays["classes"], splits.class_subset(30))
+    _, all_labels = synthetic.classification(40, seed=2)
+    np.testing.assert_array_equal(arrays["classes"][arrays["test_labels"]], all_labels[arrays["test_indices"]])
+    for kind in ("mirror", "mirror_shift"):
+        figures = evaluate.classification_figures(
+            arrays[f"test_logits_{kind}"], arrays["test_labels"], arrays["classes"]
+        )
+        assert figures == metrics["test_time_augmentation"][kind]["test"]
+    assert set(metrics["robustness"]) == {"gaussian_noise", "blur", "contrast", "jpeg", "pixelation"}
+    assert metrics["data"]["classes"] == 30 and metrics["cost"]["multiply_adds"] > 0
+    # the stored model is the one for whole images, and its first layers are those of the first phase
+    model = keras.models.load_model(folder / "results" / "small" / "model.keras")
+    assert not any(layer.name == "resizing" for layer in model.layers)
+
+
+def test_interruption_while_images_are_small(scratch, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, SCRATCH, log=interrupt_at("phase 1 epoch 1"))
+    run(tmp_path, SCRATCH)
+    assert_same(outcome(scratch[0]), outcome(tmp_path))
+
+
+def test_weights_of_another_run(scratch, tmp_path):
+    """With a rate of zero nothing changes but batch statistics, so the frozen part is the other run's, at any size."""
+    folder, _ = scratch
+    config = SCRATCH | {
+        "weights": "small",
+        "seed": 0,
+        "extras": [],
+        "model_arguments": SCRATCH["model_arguments"] | {"image_size": 48},
+        "phases": [{"epochs": 1, "learning_rate": 1e-3, "trainable": "head"}],
+    }
+    data = {"data_dir": tmp_path / "data", "results_dir": folder / "results", "log": lambda line: None}
+    train.run("other", config, **data)
+    one, other = (keras.models.load_model(folder / "results" / name / "model.keras") for name in ("small", "other"))
+    for layer in one.layers:
+        moved = [
+            not np.array_equal(*pair)
+            for pair in zip(layer.get_weights(), other.get_layer(layer.name).get_weights(), strict=True)
+        ]
+        assert any(moved) == (layer.name in ("head_bn", "head_logits")), layer.name
+    with pytest.raises(train.TrainingError, match="--only absent"):
+        train.run("third", config | {"weights": "absent"}, **data)
+
+
+def test_a_larger_subset_of_classes_begins_with_the_smaller():
+    for smaller, larger in ((10, 20), (20, 50), (50, 100)):
+        np.testing.assert_array_equal(splits.class_subset(larger)[:smaller], splits.class_subset(smaller))
+    assert sorted(splits.class_subset(100)) == list(range(100))
+    assert (
+        len(splits.load_training({"source": "synthetic", "train": 300, "validation": 100, "classes": 20}, None)[0][1])
+        == 60
+    )

@@ -1,7 +1,8 @@
 """Augmentation in NumPy on whole batches: seeded, and the same on every Keras backend.
 
 Each function takes `(rng, images)` with images of shape (batch, height, width, channels) and returns a new array of
-the same shape and type; `images` itself stays as it is.
+the same shape and type; `images` itself stays as it is. Those that mix images, `mixup` and `cutmix`, take and return
+the targets too.
 """
 
 import numpy as np
@@ -29,3 +30,58 @@ def shift(rng, images, fraction=1 / 8):
     rows = tops[:, None] + np.arange(height)
     columns = lefts[:, None] + np.arange(width)
     return padded[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def erase(rng, images, probability=0.5, area=(0.02, 0.25), aspect=(0.3, 3.3)):
+    """Fill a rectangle of random place and shape with random pixels, in each image with `probability`.
+
+    Zhong et al., "Random Erasing Data Augmentation", 2020, algorithm 1. area: range of the rectangle's share of the
+    image; aspect: range of its height over its width. Sides that would be longer than the image end at its edges.
+    """
+    count, height, width = images.shape[:3]
+    sizes = rng.uniform(*area, count) * height * width
+    aspects = np.exp(rng.uniform(*np.log(aspect), count))
+    inside = _rectangles(rng, np.sqrt(sizes * aspects) / height, np.sqrt(sizes / aspects) / width, height, width)
+    inside &= (rng.random(count) < probability)[:, None, None]
+    return np.where(inside[..., None], rng.integers(0, 256, images.shape).astype(images.dtype), images)
+
+
+def mixup(rng, images, targets, alpha=0.2):
+    """Return weighted means of pairs of images and of their targets: `(images, targets)`, both float32.
+
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018, section 2. The share of the first is drawn from
+    Beta(alpha, alpha) for each pair.
+    """
+    share, partner = rng.beta(alpha, alpha, len(images)).astype(np.float32), rng.permutation(len(images))
+    weights = share[:, None, None, None]
+    mixed = weights * images + (1 - weights) * images[partner]
+    return mixed, _mixed_targets(share, targets, partner)
+
+
+def cutmix(rng, images, targets, alpha=1.0):
+    """Paste a rectangle of another image into each; the targets are mixed by the areas: `(images, targets)`.
+
+    Yun et al., "CutMix", 2019, section 3.1. The rectangle's share of the image is drawn from Beta(alpha, alpha), then
+    cut off at the image's edges; images keep their type, targets become float32.
+    """
+    count, height, width = images.shape[:3]
+    side, partner = np.sqrt(1 - rng.beta(alpha, alpha, count)), rng.permutation(count)
+    inside = _rectangles(rng, side, side, height, width)
+    share = 1 - inside.mean((1, 2), dtype=np.float32)
+    return np.where(inside[..., None], images[partner], images), _mixed_targets(share, targets, partner)
+
+
+def _rectangles(rng, heights, widths, height, width):
+    """Return masks (n, height, width) of rectangles with sides as shares of the image, centred anywhere in it."""
+
+    def covered(size, shares):
+        extents = np.round(shares * size)
+        starts = rng.integers(0, size, len(shares)) - extents // 2
+        positions = np.arange(size)
+        return (positions >= starts[:, None]) & (positions < (starts + extents)[:, None])
+
+    return covered(height, heights)[:, :, None] & covered(width, widths)[:, None, :]
+
+
+def _mixed_targets(share, targets, partner):
+    return (share[:, None] * targets + (1 - share[:, None]) * targets[partner]).astype(np.float32)

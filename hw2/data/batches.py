@@ -11,17 +11,21 @@ class Batches(keras.utils.PyDataset):
     targets: (n, ...) array, handed over as it is; None yields inputs alone.
     shuffle: in a new order each epoch, and without the last, smaller batch (so that every step sees as many images).
     augment: functions `(rng, batch) -> batch`, applied in order.
+    mix: functions `(rng, batch, targets) -> (batch, targets)`; after `augment`, one of them, drawn for each batch, is
+        applied with `mix_probability`.
 
     Nothing random is kept between batches, so a run that resumes at an epoch sees the batches that it would have
     seen. Two workers on purpose: Keras then feeds TensorFlow through its own threads, not through tf.data's autotuner,
     which can stall for seconds at the end of each epoch (seen with TensorFlow 2.21).
     """
 
-    def __init__(self, inputs, targets, batch_size, *, shuffle=False, augment=(), seed=0, epoch=0):
+    def __init__(
+        self, inputs, targets, batch_size, *, shuffle=False, augment=(), mix=(), mix_probability=1.0, seed=0, epoch=0
+    ):
         super().__init__(workers=2, use_multiprocessing=False, max_queue_size=4)
         self.inputs, self.targets = inputs, targets
         self.batch_size = min(batch_size, len(inputs))
-        self.shuffle, self.augment = shuffle, augment
+        self.shuffle, self.augment, self.mix, self.mix_probability = shuffle, augment, mix, mix_probability
         self.seed, self.epoch = seed, epoch
         self.order = np.arange(len(inputs))
         if shuffle:
@@ -40,5 +44,9 @@ class Batches(keras.utils.PyDataset):
         rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
         for function in self.augment:
             batch = function(rng, batch)
-        batch = np.asarray(batch, np.float32)
-        return (batch,) if self.targets is None else (batch, self.targets[chosen])
+        if self.targets is None:
+            return (np.asarray(batch, np.float32),)
+        targets = self.targets[chosen]
+        if self.mix and rng.random() < self.mix_probability:
+            batch, targets = self.mix[rng.integers(len(self.mix))](rng, batch, targets)
+        return np.asarray(batch, np.float32), targets

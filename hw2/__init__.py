@@ -9,3 +9,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 class DataError(Exception):
     """A data set or a file of weights that is missing or damaged; the message says what to do next."""
+
+
+class WeightsUnavailable(DataError):
+    """Published weights that an optional experiment starts from and that can be had nowhere: it is skipped."""

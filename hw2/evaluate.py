@@ -3,8 +3,10 @@
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from hw2 import metrics
+from hw2 import metrics, stats
+from hw2 import segmentation_metrics as masks
 from hw2.data import corruptions
+from hw2.data.voc2012 import from_square
 
 SHIFTS = ((0, 0), (0, 2), (0, -2), (2, 0), (-2, 0))  # pixels down and to the right
 
@@ -96,4 +98,88 @@ def classification_figures(logits, labels, classes=None):
         "loss": metrics.cross_entropy(logits, labels),
         "ece": metrics.expected_calibration_error(logits, labels),
         "superclass_accuracy": metrics.superclass_accuracy(logits, labels, classes),
+    }
+
+
+def choose_threshold(probabilities, truths):
+    """Return `(threshold, thresholds, precision, recall)`: the one with the greatest foreground IoU, and the curve.
+
+    probabilities: (n, size, size) of foreground. truths: n masks of labels at the images' own sizes.
+    """
+    histograms = sum(
+        masks.threshold_histograms(from_square(probability, *truth.shape), truth)
+        for probability, truth in zip(probabilities, truths, strict=True)
+    )
+    thresholds, precision, recall, iou = masks.curve(histograms)
+    return float(thresholds[iou.argmax()]), thresholds, precision, recall
+
+
+def foreground(probabilities, truths, threshold):
+    """Return `(figures, rows)` of foreground against background: over the data set, over images, and image by image.
+
+    probabilities: (n, size, size). truths: n masks of labels at the images' own sizes, to which each probability map is
+    brought before it is compared. figures: {"dataset": over all pixels, "images": {name: mean over images with its
+    bootstrap interval}, "iou", "accuracy"}; the last two of the data set. Means of `stats.bootstrap_mean`.
+    """
+    total, rows = np.zeros(4, np.int64), []
+    for probability, truth in zip(probabilities, truths, strict=True):
+        prediction = from_square(probability, *truth.shape) >= threshold
+        counts = masks.counts(prediction, truth)
+        total += counts
+        share = {"foreground_share": float((counts[0] + counts[2]) / max(1, counts.sum()))}
+        overlap = {name: float(value) for name, value in masks.overlap(counts).items()}
+        rows.append(share | overlap | masks.boundary(prediction, truth))
+    return _segmentation_figures(total, rows), rows
+
+
+def classes(probabilities, truths, num_classes):
+    """Return `(figures, rows)` for several classes: mean IoU, that of each class, confusion, and the foreground's.
+
+    probabilities: (n, size, size, num_classes). An image's "iou" is the mean over the classes that it or its prediction
+    holds. figures: as `foreground` gives for everything that is not background, in "foreground"; "class_iou" (None for
+    a class that never occurs), "confusion" in pixels, "iou" (mean over classes) and "accuracy" of the data set.
+    """
+    matrix, total, rows = np.zeros((num_classes, num_classes), np.int64), np.zeros(4, np.int64), []
+    for probability, truth in zip(probabilities, truths, strict=True):
+        prediction = from_square(probability, *truth.shape).argmax(-1)
+        of_image = masks.confusion(prediction, truth, num_classes)
+        counts = masks.counts(prediction > 0, truth)
+        matrix, total = matrix + of_image, total + counts
+        overlap = {f"foreground_{name}": float(value) for name, value in masks.overlap(counts).items()}
+        boundary = masks.boundary(prediction > 0, truth)
+        rows.append(
+            {
+                "foreground_share": float((counts[0] + counts[2]) / max(1, counts.sum())),
+                "iou": float(np.nanmean(masks.class_iou(of_image))),
+                "pixel_accuracy": float(np.trace(of_image) / max(1, of_image.sum())),
+                **overlap,
+                **boundary,
+            }
+        )
+    ious = masks.class_iou(matrix)
+    figures = {
+        "iou": float(np.nanmean(ious)),
+        "accuracy": float(np.trace(matrix) / matrix.sum()),
+        "class_iou": [None if np.isnan(iou) else float(iou) for iou in ious],
+        "confusion": matrix.tolist(),
+        "images": _means(rows),
+        "foreground": {"dataset": {name: float(value) for name, value in masks.overlap(total).items()}},
+    }
+    return figures, rows
+
+
+def _segmentation_figures(total, rows):
+    dataset = {name: float(value) for name, value in masks.overlap(total).items()}
+    return {
+        "dataset": dataset,
+        "images": _means(rows),
+        "iou": dataset["iou"],
+        "accuracy": dataset["pixel_accuracy"],
+    }
+
+
+def _means(rows):
+    return {
+        name: dict(zip(("mean", "low", "high"), stats.bootstrap_mean([row[name] for row in rows]), strict=True))
+        for name in rows[0]
     }

@@ -26,9 +26,11 @@ class Phase:
         all. What frozen layers make of the images is computed once and cached, unless something random comes first.
     schedule: "cosine" (to zero), "constant", or "plateau" (divided by 5 when the validation accuracy has not risen for
         `plateau_patience` epochs). warmup: share of the steps over which the rate first rises from zero.
-    augment: names of functions of `hw2.data.augment`, in order. mix: names of its functions that mix images, of which
-        one, drawn for each batch, is applied with `mix_probability`. mirrored: train on each image and on its mirror
-        image, twice the batches an epoch and nothing random, so that cached features serve.
+    loss: for segmentation, a name in `hw2.losses`.
+    augment: names of functions of `hw2.data.augment`, in order. joint: names of those that move masks too, applied
+        before. mix: names of those that mix images, of which one, drawn for each batch, is applied with
+        `mix_probability`. mirrored: train on each image and on its mirror image, twice the batches an epoch and nothing
+        random, so that cached features serve.
     image_size: what the network sees in this phase; None for the size in `model_arguments`.
     patience: stop after so many epochs without a better validation accuracy. keep_best: at the end of the phase, go
         back to the weights of the best epoch.
@@ -42,14 +44,16 @@ class Phase:
     batch_size: int | ByBudget = 128
     schedule: str = "cosine"
     warmup: float = 0.0
-    plateau_patience: int = 3
+    plateau_patience: int | ByBudget = 3
     label_smoothing: float = 0.0
+    loss: str = "cross_entropy"
+    joint: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
     mix: tuple[str, ...] = ()
     mix_probability: float = 1.0
     mirrored: bool = False
     image_size: int | ByBudget | None = None
-    patience: int | None = None
+    patience: int | ByBudget | None = None
     keep_best: bool = False
 
     def __post_init__(self):
@@ -64,8 +68,9 @@ class Experiment:
     """One entry. `question` and `cost` are for readers; the rest is what is run and what `config.json` records.
 
     weights: what training starts from: "imagenet", the name of another experiment (its run with the same seed), or
-        None. num_classes: train on a subset of the classes. extras: what is measured beside the usual figures, of
-        "test_time_augmentation" and "robustness". seeds: how many runs, with seeds 0, 1, ...
+        None. num_classes: of classification, fewer than 100 for a subset of the classes; of segmentation, 2 for
+        foreground against background or 21. sbd: for segmentation, train on SBD's images too. extras: what is measured
+        beside the usual figures, of "test_time_augmentation" and "robustness". seeds: how many runs, from seed 0 up.
     """
 
     question: str
@@ -75,8 +80,19 @@ class Experiment:
     phases: tuple[Phase, ...]
     weights: str | None = None
     num_classes: int = 100
+    sbd: bool = True
     extras: tuple[str, ...] = ()
     task: str = "classification"
+    seeds: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """An entry that trains nothing: what a segmenter has to beat."""
+
+    question: str
+    cost: str
+    task: str = "baselines"
     seeds: int = 1
 
 
@@ -106,6 +122,50 @@ TUNE_BLOCK5 = Phase(trainable="block5", epochs=ByBudget(cpu=8, gpu=20), learning
 UNFREEZE = (
     Phase(trainable="block3", epochs=ByBudget(cpu=4, gpu=15), learning_rate=7e-5, batch_size=256, warmup=0.1),
     Phase(epochs=ByBudget(cpu=2, gpu=15), learning_rate=5e-5, batch_size=256, warmup=0.1),
+)
+
+# The chain of our own networks: one recipe for all, so that each step changes one thing. AdamW rather than SGD, because
+# one rate then serves the networks without normalisation too; a warm-up, then a cosine to zero ("super-convergence",
+# Smith and Topin, 2019, needs as many epochs as there are, and no stopping early). The best epoch is kept, because the
+# networks without augmentation overfit.
+CHAIN = Phase(
+    epochs=ByBudget(cpu=12, gpu=60), learning_rate=2e-3, weight_decay=0.05, warmup=0.2, batch_size=128, keep_best=True
+)
+CHAIN_AUGMENT = dataclasses.replace(CHAIN, augment=("flip", "shift"))
+RESIDUAL = {"units": 2, "residual": True}
+# The best of our own: twice the chain's width, stages at 32, 16 and 8 pixels, small images first.
+FINAL = {"stem_filters": 32, "filters": (64, 128, 256), "units": 2, "residual": True, "stem_strides": 1, "dropout": 0.1}
+FINAL_PHASE = Phase(
+    epochs=ByBudget(cpu=16, gpu=120),
+    learning_rate=2e-3,
+    weight_decay=0.1,
+    warmup=0.2,
+    batch_size=128,
+    label_smoothing=0.1,
+    augment=("flip", "shift"),
+)
+# A little more training, from the end of `scratch_final`: the last stage and the head first.
+LONGER = (
+    Phase(trainable="stage3", epochs=ByBudget(cpu=1, gpu=5), learning_rate=2e-4, augment=("flip", "shift")),
+    Phase(epochs=ByBudget(cpu=3, gpu=15), learning_rate=2e-4, weight_decay=0.1, augment=("flip", "shift")),
+)
+
+# Segmentation: image and mask move together, colours change on the image alone.
+JOINT = {"joint": ("joint_flip", "joint_scale_crop"), "augment": ("jitter",)}
+SEG_BOOK = Phase(epochs=ByBudget(cpu=8, gpu=60), learning_rate=1e-3, warmup=0.1, batch_size=32, keep_best=True, **JOINT)
+SEG_UNET = dataclasses.replace(SEG_BOOK, learning_rate=2e-3, weight_decay=0.01)
+# The decoder first, on an encoder that is frozen; then both, the encoder's upper blocks at least, at a low rate.
+SEG_VGG16 = (
+    Phase(trainable="decoder", epochs=ByBudget(cpu=2, gpu=10), learning_rate=2e-3, warmup=0.1, batch_size=16, **JOINT),
+    Phase(
+        trainable=ByBudget(cpu="block4", gpu=""),
+        epochs=ByBudget(cpu=3, gpu=40),
+        learning_rate=1e-4,
+        warmup=0.1,
+        batch_size=16,
+        keep_best=True,
+        **JOINT,
+    ),
 )
 
 EXPERIMENTS = {
@@ -217,10 +277,244 @@ EXPERIMENTS = {
             Phase(epochs=ByBudget(cpu=1, gpu=2), learning_rate=3e-5, batch_size=128, warmup=0.1),
         ),
     ),
+    # A small VGG: a stem and six 3x3 convolutions, the resolution halved three times, no normalisation.
+    "scratch_plain": Experiment(
+        question="How far does a small convnet get from nothing?",
+        cost="cpu 25 min; gpu 3 min",
+        model="scratch_classifier",
+        model_arguments={"batch_norm": False},
+        phases=(CHAIN,),
+    ),
+    # Its layers see inputs whose scale moves as the ones before learn: normalise them.
+    "scratch_bn": Experiment(
+        question="What does batch normalisation bring?",
+        cost="cpu 30 min; gpu 3 min",
+        model="scratch_classifier",
+        model_arguments={},
+        phases=(CHAIN,),
+        extras=("robustness",),
+    ),
+    # With it the network fits the training images ever better and the validation images not: show it each image in
+    # another place, half of the time mirrored.
+    "scratch_bn_augment": Experiment(
+        question="Does augmentation close the gap to validation?",
+        cost="cpu 30 min; gpu 3 min",
+        model="scratch_classifier",
+        model_arguments={},
+        phases=(CHAIN_AUGMENT,),
+        extras=("robustness",),
+    ),
+    # Now it underfits: twice the depth, by the simplest means.
+    "scratch_deep": Experiment(
+        question="Does twice the depth help by itself?",
+        cost="cpu 50 min; gpu 5 min",
+        model="scratch_classifier",
+        model_arguments={"units": 4},
+        phases=(CHAIN_AUGMENT,),
+    ),
+    # The same 13 convolutions, in pairs with a sum around each.
+    "scratch_residual": Experiment(
+        question="Do residual connections make the depth worth it?",
+        cost="cpu 50 min; gpu 5 min",
+        model="scratch_classifier",
+        model_arguments=RESIDUAL,
+        phases=(CHAIN_AUGMENT,),
+        extras=("robustness",),
+    ),
+    "scratch_residual_constant": Experiment(
+        question="What does the schedule bring, against a constant learning rate?",
+        cost="cpu 50 min; gpu 5 min",
+        model="scratch_classifier",
+        model_arguments=RESIDUAL,
+        phases=(dataclasses.replace(CHAIN_AUGMENT, schedule="constant", warmup=0.0, learning_rate=1e-3),),
+    ),
+    "scratch_residual_plateau": Experiment(
+        question="And against a rate that falls when validation no longer rises?",
+        cost="cpu 50 min; gpu 5 min",
+        model="scratch_classifier",
+        model_arguments=RESIDUAL,
+        phases=(
+            dataclasses.replace(
+                CHAIN_AUGMENT,
+                schedule="plateau",
+                warmup=0.0,
+                learning_rate=1e-3,
+                plateau_patience=ByBudget(cpu=1, gpu=3),
+                patience=ByBudget(cpu=4, gpu=10),
+            ),
+        ),
+    ),
+    # Every 3x3 convolution but the stem in two steps: within a channel, then across channels.
+    "scratch_separable": Experiment(
+        question="Depthwise-separable convolutions: what happens to accuracy, parameters, multiply-adds and seconds?",
+        cost="cpu 40 min; gpu 5 min",
+        model="scratch_classifier",
+        model_arguments={**RESIDUAL, "separable": True},
+        phases=(CHAIN_AUGMENT,),
+    ),
+    "scratch_residual_10classes": Experiment(
+        question="How does the same network do with 10 of the classes?",
+        cost="cpu 20 min; gpu 2 min",
+        model="scratch_classifier",
+        model_arguments=RESIDUAL,
+        num_classes=10,
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=36, gpu=180)),),
+    ),
+    "scratch_residual_20classes": Experiment(
+        question="And with 20?",
+        cost="cpu 25 min; gpu 3 min",
+        model="scratch_classifier",
+        model_arguments=RESIDUAL,
+        num_classes=20,
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=27, gpu=130)),),
+    ),
+    "scratch_residual_50classes": Experiment(
+        question="And with 50?",
+        cost="cpu 35 min; gpu 4 min",
+        model="scratch_classifier",
+        model_arguments=RESIDUAL,
+        num_classes=50,
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=17, gpu=85)),),
+    ),
+    "scratch_final": Experiment(
+        question="What is the best that we can build?",
+        cost="cpu 90 min for each of three seeds; gpu 10 min each",
+        model="scratch_classifier",
+        model_arguments=FINAL,
+        phases=(FINAL_PHASE,),
+        extras=("test_time_augmentation", "robustness"),
+        seeds=3,
+    ),
+    # Enlarged by the model itself: the same weights on a map that is half as large again.
+    "scratch_final_48px": Experiment(
+        question="Does tuning on larger images help?",
+        cost="cpu 50 min after scratch_final; gpu 8 min",
+        model="scratch_classifier",
+        model_arguments={**FINAL, "image_size": ByBudget(cpu=48, gpu=64)},
+        weights="scratch_final",
+        phases=LONGER,
+    ),
+    # The control: as many more epochs on images as they are.
+    "scratch_final_longer": Experiment(
+        question="Or is it only the further training?",
+        cost="cpu 25 min after scratch_final; gpu 4 min",
+        model="scratch_classifier",
+        model_arguments=FINAL,
+        weights="scratch_final",
+        phases=LONGER,
+    ),
+    "ensemble_scratch_final": Ensemble(
+        question="How much better are three seeds of one network than one?",
+        cost="seconds, after its members",
+        members=("scratch_final", "scratch_final-seed1", "scratch_final-seed2"),
+    ),
+    "ensemble_mixed": Ensemble(
+        question="And networks of different kinds, some of which saw ImageNet?",
+        cost="seconds, after its members",
+        members=("scratch_final", "scratch_residual", "vgg16_full_augment", "vgg16_upsampled_full"),
+    ),
+    "seg_baselines": Baselines(
+        question="How good is an answer that no training went into?",
+        cost="5 min",
+    ),
+    # Chollet's encoder-decoder, of which three seeds tell the difference of two decoders from that of two runs.
+    "seg_book_transpose": Experiment(
+        question="The book's network: how far without skips, normalisation or ImageNet?",
+        cost="cpu 30 min for each of three seeds; gpu 5 min each",
+        task="segmentation",
+        num_classes=2,
+        model="seg_book",
+        model_arguments={"image_size": ByBudget(cpu=96, gpu=320), "decoder": "transpose"},
+        phases=(SEG_BOOK,),
+        seeds=3,
+    ),
+    "seg_book_bilinear": Experiment(
+        question="Bilinear up-sampling and convolution in place of transposed convolution: what changes?",
+        cost="cpu 45 min for each of three seeds; gpu 8 min each",
+        task="segmentation",
+        num_classes=2,
+        model="seg_book",
+        model_arguments={"image_size": ByBudget(cpu=96, gpu=320), "decoder": "bilinear"},
+        phases=(SEG_BOOK,),
+        seeds=3,
+    ),
+    # Skips let the decoder see where edges are, normalisation lets it learn faster.
+    "seg_unet_scratch": Experiment(
+        question="What do skips and normalisation bring?",
+        cost="cpu 30 min; gpu 8 min",
+        task="segmentation",
+        num_classes=2,
+        model="seg_unet",
+        model_arguments={"image_size": ByBudget(cpu=96, gpu=320)},
+        phases=(SEG_UNET,),
+    ),
+    "seg_unet_scratch_dice": Experiment(
+        question="The same trained for the overlap: what does the Dice loss change?",
+        cost="cpu 30 min; gpu 8 min",
+        task="segmentation",
+        num_classes=2,
+        model="seg_unet",
+        model_arguments={"image_size": ByBudget(cpu=96, gpu=320)},
+        phases=(dataclasses.replace(SEG_UNET, loss="dice"),),
+    ),
+    "seg_unet_scratch_both": Experiment(
+        question="And for both?",
+        cost="cpu 30 min; gpu 8 min",
+        task="segmentation",
+        num_classes=2,
+        model="seg_unet",
+        model_arguments={"image_size": ByBudget(cpu=96, gpu=320)},
+        phases=(dataclasses.replace(SEG_UNET, loss="both"),),
+    ),
+    # Four thousand masks cannot teach what objects look like; a million photographs have.
+    "seg_unet_vgg16_transpose": Experiment(
+        question="What does an encoder bring that knows ImageNet?",
+        cost="cpu 80 min; gpu 15 min",
+        task="segmentation",
+        num_classes=2,
+        model="seg_unet_vgg16",
+        model_arguments={"image_size": ByBudget(cpu=160, gpu=320), "decoder": "transpose"},
+        weights="imagenet",
+        phases=SEG_VGG16,
+    ),
+    "seg_unet_vgg16_bilinear": Experiment(
+        question="And there, transposed convolution or bilinear up-sampling?",
+        cost="cpu 90 min; gpu 20 min",
+        task="segmentation",
+        num_classes=2,
+        model="seg_unet_vgg16",
+        model_arguments={"image_size": ByBudget(cpu=160, gpu=320), "decoder": "bilinear"},
+        weights="imagenet",
+        phases=SEG_VGG16,
+    ),
+    "seg_unet_mobilenetv2": Experiment(
+        question="A smaller encoder, as in TensorFlow's tutorial: what does it cost and bring?",
+        cost="cpu 40 min; gpu 10 min; needs the network for its weights",
+        task="segmentation",
+        num_classes=2,
+        model="seg_unet_mobilenetv2",
+        model_arguments={"image_size": ByBudget(cpu=160, gpu=320)},
+        phases=(
+            SEG_VGG16[0],
+            dataclasses.replace(SEG_VGG16[1], trainable=ByBudget(cpu="block_11", gpu="")),
+        ),
+    ),
+    "seg_unet_vgg16_classes": Experiment(
+        question="Not only where, but what: all 21 classes?",
+        cost="cpu 90 min; gpu 20 min",
+        task="segmentation",
+        num_classes=21,
+        model="seg_unet_vgg16",
+        model_arguments={"image_size": ByBudget(cpu=160, gpu=320), "decoder": "bilinear"},
+        weights="imagenet",
+        phases=SEG_VGG16,
+    ),
 }
 
 # Images of the synthetic set that stands in for the real one in the smoke budget.
 SMOKE_DATA = {"source": "synthetic", "train": 256, "validation": 128, "test": 128}
+SMOKE_MASKS = {"source": "synthetic", "train": 32, "validation": 16, "test": 16}
+VOC_DATA = {"source": "voc2012"}
 CIFAR100_DATA = {"source": "cifar100", "train": 45_000, "validation": 5_000, "test": 10_000}
 
 
@@ -253,12 +547,15 @@ def resolve(name, budget="cpu", seed=0):
     if experiment.task == "ensemble":
         shared = {"experiment": name, "budget": budget, "seed": seed, "task": experiment.task}
         return shared | {"members": list(experiment.members)}
+    if experiment.task == "baselines":
+        data = SMOKE_MASKS if budget == "smoke" else VOC_DATA
+        return {"experiment": name, "budget": budget, "seed": seed, "task": experiment.task, "data": data}
     config = {
         "experiment": name,
         "budget": budget,
         "seed": seed,
         "task": experiment.task,
-        "data": CIFAR100_DATA,
+        "data": CIFAR100_DATA if experiment.task == "classification" else VOC_DATA | {"sbd": experiment.sbd},
         "model": experiment.model,
         "model_arguments": pick(experiment.model_arguments),
         "phases": [record(phase) for phase in experiment.phases],
@@ -268,13 +565,22 @@ def resolve(name, budget="cpu", seed=0):
     if experiment.extras:
         config["extras"] = list(experiment.extras)
     if budget == "smoke":
-        config["data"] = SMOKE_DATA
+        config["data"] = SMOKE_DATA if experiment.task == "classification" else SMOKE_MASKS
         config["phases"] = [phase | {"epochs": 1, "batch_size": 32} for phase in config["phases"]]
-        if config["model"] == "vgg16_classifier":
+        if "vgg16" in config["model"]:
             del config["weights"]
+        if "vgg16" in config["model"] or config["model"] == "seg_book":
             config["model_arguments"] |= {"width": 0.25}
+        if config["model"] == "scratch_classifier":
+            config["model_arguments"] |= {"stem_filters": 8, "filters": [8, 16, 24]}
+        if config["model"] == "seg_unet":
+            config["model_arguments"] |= {"filters": [8, 16, 16, 16], "decoder_filters": [16, 8, 8]}
+        if config["model"] == "seg_unet_mobilenetv2":
+            config["model_arguments"] |= {"weights": None}
         if "image_size" in config["model_arguments"]:
             config["model_arguments"]["image_size"] = min(64, config["model_arguments"]["image_size"])
-    if experiment.num_classes < 100:
+    if experiment.task == "segmentation":
+        config["num_classes"] = experiment.num_classes
+    elif experiment.num_classes < 100:
         config["data"] = config["data"] | {"classes": experiment.num_classes}
     return config

@@ -7,6 +7,7 @@
 | metrics.json | figures on the validation and test images, cost, where they were measured |
 | predictions.npz | logits, labels and image indices, for validation and test images |
 | model.keras | the trained model, kernels in float16 |
+| images.csv | segmentation: figures of each test image |
 | final.json | the run is finished; without it, it is not |
 | state.npz | only while a run is unfinished: everything needed to go on |
 """
@@ -26,6 +27,7 @@ import numpy as np
 
 CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
 PREDICTIONS, MODEL, FINAL, STATE = "predictions.npz", "model.keras", "final.json", "state.npz"
+IMAGES = "images.csv"
 
 
 class ResultsError(Exception):
@@ -121,7 +123,7 @@ def open_run(folder, config, force=False):
     """
     folder = Path(folder)
     if force:
-        for name in (FINAL, STATE, CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL):
+        for name in (FINAL, STATE, CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL, IMAGES):
             (folder / name).unlink(missing_ok=True)
     for leftover in folder.glob(".writing-*"):  # of a run that was killed while it wrote
         leftover.unlink()

@@ -13,14 +13,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hw2 import evaluate, results
-from hw2.data import augment, features, splits
+from hw2 import classification, results, segmentation
+from hw2.data import augment, features
 from hw2.data.batches import Batches
 from hw2.experiments import Phase, run_name
-from hw2.models import classifiers, compact, cost, vgg16
+from hw2.models import compact, cost, vgg16
 from hw2.precision import choose_precision, device_name, peak_memory_mib, reset_peak_memory
 
-PREDICTION_BATCH_SIZE = 250
+TASKS = {"classification": classification, "segmentation": segmentation}
 
 
 class TrainingError(Exception):
@@ -40,7 +40,7 @@ class State:
     peak_memory_mib: float = 0.0
     # of the current phase
     epoch: int = 0
-    best_accuracy: float = -1.0
+    best_accuracy: float = -1.0  # or IoU, for segmentation
     best_epoch: int = 0
     last_rise: int = 0  # the epoch since which "plateau" counts
 
@@ -70,7 +70,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     keras.config.set_dtype_policy(precision)
     log(f"{name}: {config['budget']} budget, {keras.backend.backend()}, {precision}")
 
-    train, validation = splits.load_training(config["data"], data_dir)
+    task = TASKS[config["task"]]
+    train, validation = task.load_training(config, data_dir)
     model = build_model(config)
     if config.get("weights") == "imagenet":
         vgg16.load_imagenet_weights(model, data_dir)
@@ -86,10 +87,12 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             model, phase, train, validation, data_dir, log
         )
         state.feature_seconds += seconds if state.epoch == 0 else 0.0
-        targets = np.eye(model.output_shape[-1], dtype=np.float32)
-        validation_batches = Batches(validation_inputs, targets[validation.labels], PREDICTION_BATCH_SIZE)
+        targets = task.targets(labels, config)
+        validation_batches = Batches(
+            validation_inputs, task.targets(validation.labels, config), task.PREDICTION_BATCH_SIZE
+        )
         steps = len(train_inputs) // min(phase.batch_size, len(train_inputs))
-        compile_for_phase(trained, phase, steps)
+        compile_for_phase(trained, phase, steps, *task.loss_and_metric(phase, config))
         restore(trained.optimizer.variables, arrays, "optimizer")
         best = [arrays[f"best/{i}"] for i in range(len(trained.weights)) if "best/0" in arrays]
         callbacks = [keras.callbacks.TerminateOnNaN(), *progress_callbacks(steps)]
@@ -101,9 +104,10 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             began, cpu_began = time.perf_counter(), time.process_time()
             batches = Batches(
                 train_inputs,
-                targets[labels],
+                targets,
                 phase.batch_size,
                 shuffle=True,
+                joint=[getattr(augment, function) for function in phase.joint],
                 augment=[getattr(augment, function) for function in phase.augment],
                 mix=[getattr(augment, function) for function in phase.mix],
                 mix_probability=phase.mix_probability,
@@ -131,18 +135,19 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
                 "epoch": len(state.history) + 1,
                 "phase": state.phase + 1,
                 "loss": logs["loss"],
-                "accuracy": logs["accuracy"],
+                task.METRIC: logs[task.METRIC],
                 "val_loss": logs["val_loss"],
-                "val_accuracy": logs["val_accuracy"],
+                f"val_{task.METRIC}": logs[f"val_{task.METRIC}"],
                 "learning_rate": float(trained.optimizer.learning_rate),
                 "seconds": time.perf_counter() - began,
                 "cpu_seconds": time.process_time() - cpu_began,
                 "images": batches.num_batches * batches.batch_size,
             }
             state.history.append(row)
-            log_epoch(state, phase, row, log)
-            if row["val_accuracy"] > state.best_accuracy:
-                state.best_accuracy, state.best_epoch, state.last_rise = row["val_accuracy"], state.epoch, state.epoch
+            log_epoch(state, phase, row, task.METRIC, log)
+            value = row[f"val_{task.METRIC}"]
+            if value > state.best_accuracy:
+                state.best_accuracy, state.best_epoch, state.last_rise = value, state.epoch, state.epoch
                 best = trained.get_weights() if phase.keep_best else best
             elif phase.schedule == "plateau" and state.epoch - state.last_rise >= phase.plateau_patience:
                 trained.optimizer.learning_rate = row["learning_rate"] / 5
@@ -169,29 +174,9 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         compact.save(model, temporary)
 
     def predict(images):
-        return model.predict(Batches(images, None, PREDICTION_BATCH_SIZE), verbose=0)
+        return model.predict(Batches(images, None, task.PREDICTION_BATCH_SIZE), verbose=0)
 
-    figures, predictions, augmented = {}, {}, {}
-    test = splits.load_test(config["data"], data_dir)
-    num_classes = config["data"].get("classes")
-    classes = None if num_classes is None else splits.class_subset(num_classes)
-    for part, split in (("validation", validation), ("test", test)):
-        logits, figures[part] = evaluate.classification(predict, split.images, split.labels, classes)
-        predictions |= {
-            f"{part}_logits": logits,
-            f"{part}_labels": split.labels.astype(np.uint8),
-            f"{part}_indices": split.indices,
-        }
-        if "test_time_augmentation" in config.get("extras", ()):
-            for kind, logits in evaluate.predict_augmented(predict, split.images).items():
-                predictions[f"{part}_logits_{kind}"] = logits
-                augmented.setdefault(kind, {})[part] = evaluate.classification_figures(logits, split.labels, classes)
-    if augmented:
-        figures["test_time_augmentation"] = augmented
-    if "robustness" in config.get("extras", ()):
-        figures["robustness"] = evaluate.robustness(predict, test.images, test.labels)
-    if classes is not None:
-        predictions["classes"] = classes.astype(np.uint8)
+    data, figures, predictions = task.measure(config, predict, train, validation, data_dir, folder)
     results.write_arrays(folder / results.PREDICTIONS, predictions)
     set_trainable(model, Phase(**config["phases"][-1]).trainable)
     last_phase = [row for row in state.history if row["phase"] == len(config["phases"])]
@@ -201,13 +186,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         "seed": config["seed"],
         "backend": state.backend,
         "precision": precision,
-        "data": {
-            "source": config["data"]["source"],
-            "classes": len(classes) if classes is not None else 100,
-            "train": len(train.labels),
-            "validation": len(validation.labels),
-            "test": len(test.labels),
-        },
+        "data": data,
         **figures,
         "cost": {
             "seconds": sum(row["seconds"] for row in state.history) + state.feature_seconds,
@@ -240,7 +219,8 @@ def build_model(config, image_size=None, weights_of=None):
     arguments = config["model_arguments"] | ({"image_size": image_size} if image_size else {})
     if weights_of is not None and weights_of.image_size == arguments.get("image_size"):
         return weights_of
-    model = getattr(classifiers, config["model"])(num_classes=config["data"].get("classes", 100), **arguments)
+    task = TASKS[config["task"]]
+    model = getattr(task.models, config["model"])(num_classes=task.num_classes(config), **arguments)
     model.image_size = arguments.get("image_size")
     if weights_of is not None:
         for variable, source in zip(variables_of(model), variables_of(weights_of), strict=True):
@@ -279,8 +259,12 @@ def inputs_of_phase(model, phase, train, validation, data_dir, log):
         train_images = np.concatenate([train_images, train_images[:, :, ::-1]])
         labels = np.concatenate([labels, labels])
     first = next(index for index, layer in enumerate(model.layers) if layer.trainable)
-    random = phase.augment or any(isinstance(layer, keras.layers.Dropout) for layer in model.layers[:first])
-    if random or not any(layer.weights for layer in model.layers[:first]):
+    random = (
+        phase.augment or phase.joint or any(isinstance(layer, keras.layers.Dropout) for layer in model.layers[:first])
+    )
+    # a U-Net's skips go past every place where it could be cut
+    skips = any(isinstance(layer, keras.layers.Concatenate) for layer in model.layers)
+    if random or skips or not any(layer.weights for layer in model.layers[:first]):
         return model, train_images, validation.images, labels, 0.0
     cut = model.layers[first].input
     frozen, rest = keras.Model(model.inputs, cut, name="frozen"), keras.Model(cut, model.outputs, name="rest")
@@ -289,8 +273,8 @@ def inputs_of_phase(model, phase, train, validation, data_dir, log):
     return rest, train_features, validation_features, labels, train_seconds + validation_seconds
 
 
-def compile_for_phase(model, phase, steps_per_epoch):
-    """Compile `model` with the optimizer, the schedule and the loss of a phase; create the optimizer's variables."""
+def compile_for_phase(model, phase, steps_per_epoch, loss, metric):
+    """Compile `model` with the optimizer and the schedule of a phase; create the optimizer's variables."""
     steps = phase.epochs * steps_per_epoch
     rate = phase.learning_rate
     if phase.schedule == "cosine":
@@ -306,8 +290,7 @@ def compile_for_phase(model, phase, steps_per_epoch):
     if phase.weight_decay:
         # biases and normalisation have no scale to hold down (He et al., "Bag of Tricks", 2019, section 3.1)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=phase.label_smoothing)
-    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+    model.compile(optimizer, loss, metrics=[metric])
     model.optimizer.build(model.trainable_variables)  # not `optimizer`: in float16 Keras has wrapped it
 
 
@@ -364,13 +347,13 @@ def restore(variables, arrays, group):
         variable.assign(arrays[f"{group}/{index}"])
 
 
-def log_epoch(state, phase, row, log):
+def log_epoch(state, phase, row, metric, log):
     """Print one line on an epoch, with the time that the phase still takes at this pace."""
     left = (phase.epochs - state.epoch) * row["seconds"]
     log(
         f"  phase {row['phase']} epoch {state.epoch}/{phase.epochs}"
-        f"  loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}"
-        f"  validation {row['val_loss']:.3f} {row['val_accuracy']:.3f}"
+        f"  loss {row['loss']:.3f}  {metric} {row[metric]:.3f}"
+        f"  validation {row['val_loss']:.3f} {row[f'val_{metric}']:.3f}"
         f"  rate {row['learning_rate']:.1e}  {row['seconds']:.0f} s, {duration(left)} left"
     )
 

@@ -18,7 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
-from hw2 import DataError, experiments, results
+from hw2 import DataError, WeightsUnavailable, experiments, results
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,7 +33,7 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew: so it should
     # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
-    from hw2 import ensemble, train
+    from hw2 import baselines, ensemble, train
     from hw2.precision import gpu_compute_capability
 
     has_gpu = gpu_compute_capability() is not None
@@ -45,7 +45,7 @@ def main():
         for name in names
         for seed in ([arguments.seed] if arguments.seed is not None else range(experiments.EXPERIMENTS[name].seeds))
     ]
-    began, failed = time.monotonic(), []
+    began, failed, skipped = time.monotonic(), [], []
     for number, (name, seed) in enumerate(runs, start=1):
         run = experiments.run_name(name, seed)
         state = results.run_state(arguments.results / run)
@@ -56,6 +56,10 @@ def main():
             config = experiments.resolve(name, budget, seed)
             if config["task"] == "ensemble":
                 metrics = ensemble.run(run, config, results_dir=arguments.results, force=arguments.force)
+            elif config["task"] == "baselines":
+                metrics = baselines.run(
+                    run, config, data_dir=arguments.data_dir, results_dir=arguments.results, force=arguments.force
+                )
             else:
                 metrics = train.run(
                     run,
@@ -67,6 +71,9 @@ def main():
                     log=lambda line: print(line, flush=True),
                 )
             print(f"  {summary(metrics)}", flush=True)
+        except WeightsUnavailable as error:
+            skipped.append(run)
+            print(f"{run}: {error}", file=sys.stderr, flush=True)
         except (DataError, results.ResultsError, train.TrainingError, OSError) as error:
             failed.append(run)
             print(f"{run}: {error}", file=sys.stderr, flush=True)
@@ -74,7 +81,9 @@ def main():
             failed.append(run)
             traceback.print_exc()
     took = train.duration(time.monotonic() - began)
-    print(f"{len(runs) - len(failed)} of {len(runs)} runs are finished under {arguments.results} ({took}).")
+    print(f"{len(runs) - len(failed) - len(skipped)} of {len(runs)} runs are finished under {arguments.results} ({took}).")
+    if skipped:
+        print("Skipped: " + ", ".join(skipped), file=sys.stderr)
     if failed:
         print("Not finished: " + ", ".join(failed), file=sys.stderr)
     return 1 if failed else 0
@@ -136,19 +145,22 @@ def print_list(names, results_dir):
         runs = [experiments.run_name(name, seed) for seed in range(entry.seeds)]
         for run in runs + [other for other in finished if other.startswith(f"{name}-seed") and other not in runs]:
             state = results.run_state(results_dir / run)
-            figure = f"{finished[run]['test']['accuracy']:.1%} ({finished[run]['budget']})" if run in finished else ""
-            print(f"{run:32} {state:10} {figure}")
+            outcome = f"{figure(finished[run])} ({finished[run]['budget']})" if run in finished else ""
+            print(f"{run:32} {state:10} {outcome}")
         print(textwrap.indent(textwrap.fill(f"{entry.question} Costs: {entry.cost}.", 100), "    "))
 
 
 def summary(metrics):
     """Return one line on a finished run."""
-    test, cost = metrics["test"], metrics["cost"]
-    speed = f", {cost['images_per_second']:,.0f} images/s" if "images_per_second" in cost else " (all members)"
-    return (
-        f"test accuracy {test['accuracy']:.1%} (top five {test['top5_accuracy']:.1%}), "
-        f"{cost['seconds']:,.0f} s of training{speed}"
-    )
+    cost = metrics["cost"]
+    speed = f", {cost['images_per_second']:,.0f} images/s" if "images_per_second" in cost else ""
+    return f"test {figure(metrics)}, {cost['seconds']:,.0f} s{speed}"
+
+
+def figure(metrics):
+    """Return the main test figure of a finished run in words."""
+    test = metrics["test"]
+    return f"IoU {test['iou']:.1%}" if "iou" in test else f"accuracy {test['accuracy']:.1%}"
 
 
 if __name__ == "__main__":
@@ -158,3 +170,5 @@ if __name__ == "__main__":
         sys.exit("\nInterrupted. The same command, without --force, goes on from the last saved epoch.")
     except results.ResultsError as error:
         sys.exit(str(error))
+    except BrokenPipeError:  # `--list | head`: what reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -70,3 +70,60 @@ def test_cutmix_pixels_come_from_one_of_two_images():
     for index, (image, target) in enumerate(zip(mixed, targets, strict=True)):
         others = [images[other] for other in np.flatnonzero(target)] + [images[index]]
         assert np.any([(image == other).all(-1) for other in others], axis=0).all()
+
+
+MASKS = np.random.default_rng(1).choice(np.array([0, 1, 5, 255], np.uint8), (40, 16, 12))
+
+
+def painted(masks):
+    """Images that show their mask, so that image and mask can be seen to move together."""
+    return np.repeat(masks[..., None], 3, -1)
+
+
+@pytest.mark.parametrize("function", [augment.joint_flip, augment.joint_scale_crop])
+def test_image_and_mask_move_together_and_labels_stay_labels(function):
+    # blocks of 4x4, so that most pixels are far from an edge, where interpolation and nearest neighbour agree
+    masks = MASKS[:, :4, :3].repeat(4, 1).repeat(4, 2)
+    images = painted(masks)
+    before = images.copy(), masks.copy()
+    moved, moved_masks = function(np.random.default_rng(3), images, masks)
+    again, _ = function(np.random.default_rng(3), images, masks)
+    np.testing.assert_array_equal(moved, again)
+    np.testing.assert_array_equal((images, painted(masks)), (before[0], painted(before[1])))
+    assert moved.dtype == np.uint8 and set(np.unique(moved_masks)) <= {0, 1, 5, 255}
+    agree = (moved == painted(moved_masks)).all(-1)
+    assert agree.mean() > (0.99 if function is augment.joint_flip else 0.6)
+    assert (moved_masks != masks).any((1, 2)).mean() > 0.4
+
+
+def test_scale_crop_against_scipy():
+    """Two bilinear interpolations of the same coordinates, and void exactly where the window leaves the image."""
+    from scipy.ndimage import map_coordinates
+
+    images = np.random.default_rng(0).normal(100, 30, (6, 20, 14, 3)).astype(np.float32)
+    masks = np.zeros((6, 20, 14), np.uint8)
+    moved, moved_masks = augment.joint_scale_crop(np.random.default_rng(5), images, masks)
+    rng = np.random.default_rng(5)
+    sides, aspects = (np.exp(rng.uniform(*np.log(bounds), 6)) for bounds in ((0.5, 1.25), (0.8, 1.25)))
+    rows = augment._window(rng, sides / np.sqrt(aspects), 20)
+    columns = augment._window(rng, sides * np.sqrt(aspects), 14)
+    for index in range(6):
+        grid = np.meshgrid(rows[index].clip(0, 19), columns[index].clip(0, 13), indexing="ij")
+        expected = np.stack([map_coordinates(images[index, ..., c], grid, order=1) for c in range(3)], -1)
+        inside = np.outer(
+            (rows[index] > -0.5) & (rows[index] < 19.5), (columns[index] > -0.5) & (columns[index] < 13.5)
+        )
+        np.testing.assert_allclose(moved[index][inside], expected[inside], rtol=1e-4, atol=1e-2)
+        np.testing.assert_array_equal(moved_masks[index] == 255, ~inside)
+    assert (moved_masks == 255).any() and (moved_masks[moved_masks != 255] == 0).all()
+
+
+def test_jitter_changes_colours_within_range_and_no_grey_image_gets_colour():
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
+    changed = augment.jitter(np.random.default_rng(1), images)
+    assert changed.dtype == np.uint8 and not np.array_equal(changed, images)
+    grey = np.repeat(images[..., :1], 3, -1)
+    changed = augment.jitter(np.random.default_rng(1), grey)
+    np.testing.assert_array_equal(changed[..., 0], changed[..., 2])
+    means = changed.mean((1, 2, 3)) / grey.mean((1, 2, 3))
+    assert 0.7 < means.min() < 0.9 and 1.1 < means.max() < 1.3

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from hw2 import evaluate, results, train
+from hw2 import classification, evaluate, results, train
 from hw2.data import splits, synthetic
 from hw2.data.batches import Batches
 from hw2.experiments import Phase
+from hw2.models.vgg16 import vgg16_classifier
 
 # Two phases that between them have all that a resumption could lose: cached features, dropout, augmentation, best
 # weights kept, patience, and a rate that falls on a plateau. `test_a_finished_run_...` says that each does happen.
@@ -87,7 +88,7 @@ def test_a_finished_run_leaves_what_is_promised(finished):
     history = results.read_csv(folder / "history.csv")
     assert [row["epoch"] for row in history] == list(range(1, metrics["cost"]["epochs"] + 1))
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(history[0])
-    assert metrics["data"] == {"source": "synthetic", "train": 96, "validation": 50, "test": 40}
+    assert metrics["data"] == {"source": "synthetic", "classes": 100, "train": 96, "validation": 50, "test": 40}
     events = [event["event"] for event in metrics["events"]]
     assert "stopped early" in events and "learning rate divided by 5" in events
     assert any(event.startswith("went back to the weights of epoch") for event in events)
@@ -103,7 +104,7 @@ def test_figures_are_those_of_the_stored_predictions_and_of_the_stored_model(fin
     model = keras.models.load_model(folder / "results" / "small" / "model.keras", safe_mode=True)
     test = splits.load_test(CONFIG["data"], None)
     np.testing.assert_array_equal(test.labels, arrays["test_labels"])
-    logits = model.predict(Batches(test.images, None, train.PREDICTION_BATCH_SIZE), verbose=0)
+    logits = model.predict(Batches(test.images, None, 250), verbose=0)
     np.testing.assert_allclose(logits, arrays["test_logits"], rtol=2e-3, atol=2e-3)
 
 
@@ -173,10 +174,10 @@ def test_every_variable_is_saved_and_restored(tmp_path, policy):
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
     keras.config.set_dtype_policy(policy)
     try:
-        models = [train.classifiers.vgg16_classifier(100, **CONFIG["model_arguments"]) for _ in range(2)]
+        models = [vgg16_classifier(100, **CONFIG["model_arguments"]) for _ in range(2)]
         for model in models:
             train.set_trainable(model, "block5")
-            train.compile_for_phase(model, phase, 10)
+            train.compile_for_phase(model, phase, 10, *classification.loss_and_metric(phase, CONFIG))
     finally:
         keras.config.set_dtype_policy("float32")
     models[0].fit(images, np.eye(100)[:8], epochs=3, batch_size=4, verbose=0)
@@ -232,7 +233,7 @@ def interrupt_at(text):
 def test_frozen_layers_stay_and_others_move(finished, tmp_path):
     folder, _ = finished
     keras.utils.set_random_seed(CONFIG["seed"])
-    fresh = train.classifiers.vgg16_classifier(100, **CONFIG["model_arguments"])
+    fresh = vgg16_classifier(100, **CONFIG["model_arguments"])
     trained = keras.models.load_model(folder / "results" / "small" / "model.keras")
     for layer in fresh.layers:
         for before, after in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
@@ -244,7 +245,7 @@ def test_cached_features_train_as_images_do(tmp_path):
     """A phase on cached features is the same as one that runs the frozen layers, but for float16 in the cache."""
     phase = Phase(epochs=1, learning_rate=1e-3, trainable="head")
     keras.utils.set_random_seed(0)
-    model = train.classifiers.vgg16_classifier(100, width=1 / 16)
+    model = vgg16_classifier(100, width=1 / 16)
     train.set_trainable(model, "head")
     data, _ = splits.load_training(CONFIG["data"], None)
     rest, inputs, _, labels, _ = train.inputs_of_phase(model, phase, data, data, tmp_path, print)

@@ -2,10 +2,13 @@
 
 Each function takes `(rng, images)` with images of shape (batch, height, width, channels) and returns a new array of
 the same shape and type; `images` itself stays as it is. Those that mix images, `mixup` and `cutmix`, take and return
-the targets too.
+the targets too, and those whose name begins with `joint` the masks, (batch, height, width) labels, which they move
+along with the images, by nearest neighbour, so that labels stay labels.
 """
 
 import numpy as np
+
+from hw2.labels import VOID
 
 
 def flip(rng, images):
@@ -69,6 +72,79 @@ def cutmix(rng, images, targets, alpha=1.0):
     inside = _rectangles(rng, side, side, height, width)
     share = 1 - inside.mean((1, 2), dtype=np.float32)
     return np.where(inside[..., None], images[partner], images), _mixed_targets(share, targets, partner)
+
+
+def joint_flip(rng, images, masks):
+    """Mirror each image with its mask left to right with probability 1/2."""
+    mirrored = rng.random(len(images)) < 0.5
+    images, masks = images.copy(), masks.copy()
+    images[mirrored], masks[mirrored] = images[mirrored, :, ::-1], masks[mirrored, :, ::-1]
+    return images, masks
+
+
+def joint_scale_crop(rng, images, masks, scale=(0.5, 1.25), aspect=(0.8, 1.25)):
+    """Replace each image by a window of it, or by one that reaches beyond it, scaled to the same size.
+
+    scale: range of the window's side as a share of the image's, drawn evenly in its logarithm; aspect: of its width
+    over its height. What lies beyond the image is the image's mean colour, and void in the mask: no loss counts it.
+    """
+    count, height, width = masks.shape
+    sides, aspects = (np.exp(rng.uniform(*np.log(bounds), count)) for bounds in (scale, aspect))
+    rows = _window(rng, sides / np.sqrt(aspects), height)
+    columns = _window(rng, sides * np.sqrt(aspects), width)
+    index = np.arange(count)[:, None, None]
+
+    nearest_rows, nearest_columns = np.rint(rows).astype(int), np.rint(columns).astype(int)
+    outside = ((nearest_rows < 0) | (nearest_rows >= height))[:, :, None]
+    outside = outside | ((nearest_columns < 0) | (nearest_columns >= width))[:, None, :]
+    inside = nearest_rows.clip(0, height - 1)[:, :, None], nearest_columns.clip(0, width - 1)[:, None, :]
+    cropped_masks = np.where(outside, np.asarray(VOID, masks.dtype), masks[(index, *inside)])
+
+    # bilinear, one direction after the other: rows first, then columns
+    values = images.astype(np.float32)
+    low, share = _split(rows, height)
+    values = values[index[..., 0], low] * (1 - share[..., None, None]) + (
+        values[index[..., 0], low + 1] * share[..., None, None]
+    )
+    low, share = _split(columns, width)
+    values = np.take_along_axis(values, low[:, None, :, None], 2) * (1 - share[:, None, :, None]) + (
+        np.take_along_axis(values, low[:, None, :, None] + 1, 2) * share[:, None, :, None]
+    )
+    mean = images.mean((1, 2), keepdims=True, dtype=np.float32)
+    values = np.where(outside[..., None], mean, values)
+    return (np.rint(values) if images.dtype == np.uint8 else values).astype(images.dtype), cropped_masks
+
+
+def jitter(rng, images, brightness=0.2, contrast=0.3, saturation=0.4):
+    """Change brightness, contrast and saturation of each image by random factors around 1; pixels from 0 to 255."""
+    count = len(images)
+
+    def factors(most):
+        return rng.uniform(1 - most, 1 + most, (count, 1, 1, 1)).astype(np.float32)
+
+    values = images.astype(np.float32)
+    grey = values.mean(-1, keepdims=True)
+    values = grey + factors(saturation) * (values - grey)
+    mean = values.mean((1, 2, 3), keepdims=True)
+    values = factors(brightness) * (mean + factors(contrast) * (values - mean))
+    return np.rint(values.clip(0, 255)).astype(images.dtype) if images.dtype == np.uint8 else values.clip(0, 255)
+
+
+def _window(rng, shares, size):
+    """Return source coordinates (n, size) of windows with sides as shares of `size`, placed anywhere that they fit.
+
+    A window larger than the image lies so that the image is whole inside it. Coordinates are those of pixel centres:
+    those of the whole image are 0, 1, ..., size - 1.
+    """
+    starts = rng.uniform(0, 1, len(shares)) * (1 - shares) * size
+    return starts[:, None] + (np.arange(size) + 0.5) * shares[:, None] - 0.5
+
+
+def _split(coordinates, size):
+    """Return whole and fractional part of coordinates for interpolation between neighbours, inside the image."""
+    coordinates = coordinates.clip(0, size - 1)
+    low = np.floor(coordinates).astype(int).clip(0, size - 2)
+    return low, (coordinates - low).astype(np.float32)
 
 
 def _rectangles(rng, heights, widths, height, width):

@@ -10,9 +10,9 @@ class Batches(keras.utils.PyDataset):
     inputs: (n, ...) array of images or cached features, any numeric type; a batch of it is float32.
     targets: (n, ...) array, handed over as it is; None yields inputs alone.
     shuffle: in a new order each epoch, and without the last, smaller batch (so that every step sees as many images).
-    augment: functions `(rng, batch) -> batch`, applied in order.
-    mix: functions `(rng, batch, targets) -> (batch, targets)`; after `augment`, one of them, drawn for each batch, is
-        applied with `mix_probability`.
+    joint: functions `(rng, batch, targets) -> (batch, targets)`, applied in order: for masks, which move as images do.
+    augment: functions `(rng, batch) -> batch`, applied in order after `joint`.
+    mix: functions as in `joint`; at the end one of them, drawn for each batch, is applied with `mix_probability`.
 
     Nothing random is kept between batches, so a run that resumes at an epoch sees the batches that it would have
     seen. Two workers on purpose: Keras then feeds TensorFlow through its own threads, not through tf.data's autotuner,
@@ -20,12 +20,24 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, inputs, targets, batch_size, *, shuffle=False, augment=(), mix=(), mix_probability=1.0, seed=0, epoch=0
+        self,
+        inputs,
+        targets,
+        batch_size,
+        *,
+        shuffle=False,
+        joint=(),
+        augment=(),
+        mix=(),
+        mix_probability=1.0,
+        seed=0,
+        epoch=0,
     ):
         super().__init__(workers=2, use_multiprocessing=False, max_queue_size=4)
         self.inputs, self.targets = inputs, targets
         self.batch_size = min(batch_size, len(inputs))
-        self.shuffle, self.augment, self.mix, self.mix_probability = shuffle, augment, mix, mix_probability
+        self.shuffle, self.joint = shuffle, joint
+        self.augment, self.mix, self.mix_probability = augment, mix, mix_probability
         self.seed, self.epoch = seed, epoch
         self.order = np.arange(len(inputs))
         if shuffle:
@@ -42,11 +54,13 @@ class Batches(keras.utils.PyDataset):
         chosen = np.sort(self.order[index * self.batch_size : (index + 1) * self.batch_size])
         batch = self.inputs[chosen]
         rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
+        targets = None if self.targets is None else self.targets[chosen]
+        for function in self.joint:
+            batch, targets = function(rng, batch, targets)
         for function in self.augment:
             batch = function(rng, batch)
-        if self.targets is None:
+        if targets is None:
             return (np.asarray(batch, np.float32),)
-        targets = self.targets[chosen]
         if self.mix and rng.random() < self.mix_probability:
             batch, targets = self.mix[rng.integers(len(self.mix))](rng, batch, targets)
         return np.asarray(batch, np.float32), targets

@@ -122,12 +122,17 @@ def jitter(rng, images, brightness=0.2, contrast=0.3, saturation=0.4):
     def factors(most):
         return rng.uniform(1 - most, 1 + most, (count, 1, 1, 1)).astype(np.float32)
 
+    # contrast * (grey + saturation * (values - grey)) + (1 - contrast) * mean, times brightness, in one pass
     values = images.astype(np.float32)
     grey = values.mean(-1, keepdims=True)
-    values = grey + factors(saturation) * (values - grey)
-    mean = values.mean((1, 2, 3), keepdims=True)
-    values = factors(brightness) * (mean + factors(contrast) * (values - mean))
-    return np.rint(values.clip(0, 255)).astype(images.dtype) if images.dtype == np.uint8 else values.clip(0, 255)
+    brightness, contrast, saturation = factors(brightness), factors(contrast), factors(saturation)
+    mean = grey.mean((1, 2, 3), keepdims=True)
+    grey *= brightness * contrast * (1 - saturation)
+    grey += brightness * (1 - contrast) * mean
+    values *= brightness * contrast * saturation
+    values += grey
+    values.clip(0, 255, out=values)
+    return np.rint(values, out=values).astype(images.dtype) if images.dtype == np.uint8 else values
 
 
 def _window(rng, shares, size):

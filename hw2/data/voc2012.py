@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from scipy.ndimage import distance_transform_edt
 
 from hw2 import DataError
-from hw2.data import download
+from hw2.data import download, sbd
 from hw2.labels import VOC_CLASSES, VOC_PALETTE, VOID
 
 FOLDER = "VOCdevkit/VOC2012"
@@ -31,16 +31,15 @@ NUM_PAIRS = {"train": 1464, "val": 1449}  # of the complete data set
 def identifiers(data_dir, split):
     """Return the image identifiers of a split, in the order of its official list; download VOC if it is not there.
 
-    split: "train", "val" or "trainval"; "sbd" for the training images that only SBD has masks for.
+    split: "train", "val" or "trainval"; "sbd" for the training images that only SBD has masks for; SBD is
+    then downloaded too.
     """
-    path = download.ensure(ARCHIVE, data_dir) / "ImageSets" / "Segmentation" / f"{split}.txt"
+    folder = download.ensure(ARCHIVE, data_dir)
+    path = sbd.ensure(folder, data_dir) if split == "sbd" else folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     try:
         return path.read_text().split()
     except FileNotFoundError as error:
-        extra = (
-            ": the identifiers of SBD's images, whose masks belong in SegmentationClassAug/" if split == "sbd" else ""
-        )
-        raise DataError(f"{path} is missing{extra}.") from error
+        raise DataError(f"{path} is missing. Unpack {ARCHIVE.name} again.") from error
 
 
 def source(data_dir):
@@ -103,8 +102,8 @@ def explore(data_dir, split):
     """Return facts on a split's pairs, at their own size, as `{name: array}` with one row a pair.
 
     identifiers; sizes: (n, 2) height, width; pixels: (n, 21) pixels of each class; void: (n,) pixels of the border
-    between objects; border_width: (n,) width of that border in pixels: four times the mean distance of its pixels from
-    its edge (which is w / 4 in a band of width w); nan where there is none.
+    between objects; border_width: (n,) width of that border in pixels: four times the median distance of its pixels
+    from its edge (w / 4 in a band of width w, whatever blobs of void there are beside); nan where there is none.
     """
     names = identifiers(data_dir, split)
     sizes, pixels, void, border_width = [], [], [], []
@@ -116,7 +115,7 @@ def explore(data_dir, split):
         void.append(counts[VOID])
         # distances are from centre to centre: half a pixel to the band's edge
         distances = distance_transform_edt(mask == VOID)[mask == VOID] - 0.5
-        border_width.append(4 * distances.mean() if counts[VOID] else np.nan)
+        border_width.append(4 * np.median(distances) if counts[VOID] else np.nan)
     columns = {"sizes": sizes, "pixels": pixels, "void": void, "border_width": border_width}
     return {"identifiers": np.array(names)} | {name: np.array(values) for name, values in columns.items()}
 

@@ -1,0 +1,62 @@
+"""The Semantic Boundaries Dataset: masks for VOC photographs that have none, as further training data.
+
+Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011. Its masks are MATLAB files and know no void
+border; here they become label PNGs beside VOC's own, with a list of the photographs that VOC itself has no mask for.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from hw2 import DataError
+from hw2.data import download
+from hw2.labels import VOC_CLASSES, VOC_PALETTE
+from hw2.results import atomic_path
+
+ARCHIVE = download.Archive(
+    name="benchmark.tgz",
+    urls=("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",),
+    md5="82b4d87ceb2ed10f6038a1cba92111cb",
+    extracts_to="benchmark_RELEASE",
+)
+MASKS, LIST = "SegmentationClassAug", "ImageSets/Segmentation/sbd.txt"
+
+
+def ensure(voc, data_dir):
+    """Return the list of SBD's identifiers under the VOC folder `voc`; download and convert SBD if it is not there.
+
+    The list is written last, so where it is, all masks are. Raises DataError as `download.ensure` does, and for a mask
+    that cannot be read.
+    """
+    path = voc / LIST
+    if path.exists():
+        return path
+    lists = voc / "ImageSets" / "Segmentation"
+    official = {*(lists / "train.txt").read_text().split(), *(lists / "val.txt").read_text().split()}
+    source = download.ensure(ARCHIVE, data_dir) / "dataset" / "cls"
+    (voc / MASKS).mkdir(exist_ok=True)
+    names = []
+    for mask in sorted(source.glob("*.mat")):
+        if mask.stem in official or not (voc / "JPEGImages" / f"{mask.stem}.jpg").exists():
+            continue
+        image = Image.fromarray(read_mask(mask)).convert("P")
+        image.putpalette(VOC_PALETTE.ravel().tolist())
+        image.save(voc / MASKS / f"{mask.stem}.png")
+        names.append(mask.stem)
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text("".join(f"{name}\n" for name in names))
+    return path
+
+
+def read_mask(path):
+    """Return the labels (height, width) uint8 of one of SBD's MATLAB files."""
+    try:
+        labels = loadmat(path)["GTcls"][0, 0]["Segmentation"]
+    except (MatReadError, OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Delete {path.parents[2]} and start again.") from error
+    if labels.ndim != 2 or labels.max() >= len(VOC_CLASSES):
+        raise DataError(f"{path} holds labels that VOC does not have.")
+    return labels.astype(np.uint8)

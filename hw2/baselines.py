@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from hw2 import evaluate, results
-from hw2.data import splits
+from hw2.data import splits, voc2012
 from hw2.precision import device_name
 
 SIZE = 160  # what GrabCut works on; as what the networks see
@@ -20,7 +20,10 @@ GRABCUT_MARGIN, GRABCUT_ITERATIONS = 0.05, 5
 
 
 def run(name, config, *, data_dir, results_dir, force=False):
-    """Evaluate the baselines on the validation and test images unless that is finished; return the metrics."""
+    """Evaluate the baselines on the validation and test images unless that is finished; return the metrics.
+
+    There are no predictions to dump, so `predictions.npz` holds what `voc2012.explore` finds: the facts of the data.
+    """
     folder = Path(results_dir) / name
     if results.open_run(folder, config, force):
         return results.read_metrics(folder)
@@ -65,6 +68,12 @@ def run(name, config, *, data_dir, results_dir, force=False):
         "baselines": {method: figures["test"] for method, figures in baselines.items()},
         "cost": {"seconds": time.perf_counter() - began, "parameters": 0, "device": device_name()},
     }
+    if config["data"]["source"] == "voc2012":
+        facts = {split: voc2012.explore(data_dir, split) for split in ("train", "val")}
+        results.write_arrays(
+            folder / results.PREDICTIONS,
+            {f"{split}_{name}": values for split, arrays in facts.items() for name, values in arrays.items()},
+        )
     results.write_json(folder / results.METRICS, metrics)
     results.close_run(folder, needed=(results.CONFIG, results.METRICS))
     return metrics

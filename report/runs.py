@@ -1,0 +1,120 @@
+"""Read `results/` for the report: finished runs only, each file at most once, nothing that needs TensorFlow."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from hw2 import experiments, results
+
+# What the chapters are about, whether trained or not: what is missing of it is named in the report.
+CHAPTERS = {
+    "VGG16": (
+        *("vgg16_features_linear", "vgg16_features_dense", "vgg16_features_dense_bn", "vgg16_features_flip"),
+        *("vgg16_block5", "vgg16_block5_augment", "vgg16_full", "vgg16_full_augment"),
+        *("vgg16_upsampled_features", "vgg16_upsampled_full"),
+    ),
+    "From scratch": (
+        *("scratch_plain", "scratch_bn", "scratch_bn_augment", "scratch_deep", "scratch_residual"),
+        *("scratch_residual_constant", "scratch_residual_plateau", "scratch_separable"),
+        *("scratch_final", "scratch_final-seed1", "scratch_final-seed2", "scratch_final_48px", "scratch_final_longer"),
+        *("scratch_residual_10classes", "scratch_residual_20classes", "scratch_residual_50classes"),
+    ),
+    "Ensembles": ("ensemble_scratch_final", "ensemble_mixed"),
+    "Segmentation": (
+        *(f"seg_book_{decoder}{seed}" for decoder in ("transpose", "bilinear") for seed in ("", "-seed1", "-seed2")),
+        *("seg_unet_scratch", "seg_unet_vgg16_transpose", "seg_unet_vgg16_bilinear", "seg_unet_mobilenetv2"),
+        *("seg_unet_scratch_dice", "seg_unet_scratch_both", "seg_unet_vgg16_classes", "seg_baselines"),
+    ),
+}
+SOURCES = {
+    "cifar100": "CIFAR-100",
+    "voc2012": "VOC 2012",
+    "voc2012-subset": "a subset of VOC 2012",
+    "synthetic": "synthetic images",
+}
+
+
+class Runs:
+    """The finished runs of a results folder, by name: `folder` is $HW2_RESULTS, else `../results`."""
+
+    def __init__(self, folder=None):
+        self.folder = Path(folder or os.environ.get("HW2_RESULTS") or "../results")
+        self.metrics = results.finished_runs(self.folder)
+        self._files = {}
+
+    def __contains__(self, run):
+        return run in self.metrics
+
+    def finished(self, names):
+        """Return those of `names` that are finished, in their order."""
+        return [name for name in names if name in self]
+
+    def missing(self, names):
+        """Return those of `names` that are not finished, in their order."""
+        return [name for name in names if name not in self]
+
+    def seeds(self, name):
+        """Return the finished runs of an experiment, seed 0 first."""
+        repeats = [run for run in self.metrics if run.startswith(f"{name}-seed")]
+        return self.finished([name, *sorted(repeats, key=lambda run: int(run.rpartition("-seed")[2]))])
+
+    def get(self, run, path):
+        """Return a value of `metrics.json`, or None; `path` such as "test.accuracy"."""
+        value = self.metrics.get(run)
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def config(self, run):
+        return self._read(run, results.CONFIG, results.read_json) or {}
+
+    def phase(self, run, index=-1):
+        """Return the recorded settings of one phase of training, with the defaults filled in; {} without the run."""
+        phases = self.config(run).get("phases")
+        defaults = {"weight_decay": 0.0, "batch_size": 128, "schedule": "cosine", "trainable": "", "optimizer": "adamw"}
+        return defaults | phases[index] if phases else {}
+
+    def history(self, run):
+        """Return `history.csv` as a data frame; an empty one for an ensemble."""
+        return self._read(run, results.HISTORY, lambda path: pd.DataFrame(results.read_csv(path)), pd.DataFrame())
+
+    def images(self, run):
+        """Return `images.csv`, one row a test image of a segmentation run, as a data frame; an empty one without it."""
+        return self._read(run, "images.csv", lambda path: pd.DataFrame(results.read_csv(path)), pd.DataFrame())
+
+    def arrays(self, run, file=results.PREDICTIONS):
+        """Return the arrays of an `.npz` file; {} without it."""
+        return self._read(run, file, results.read_arrays, {})
+
+    def _read(self, run, file, reader, missing=None):
+        path = self.folder / run / file
+        if run not in self or not path.exists():
+            return missing
+        if path not in self._files:
+            self._files[path] = reader(path)
+        return self._files[path]
+
+    def wanted(self):
+        """Return `{chapter: run names}`: CHAPTERS, and under "Others" what `hw2.experiments` has besides."""
+        named = {run for names in CHAPTERS.values() for run in names}
+        entries = [
+            experiments.run_name(name, seed)
+            for name, entry in experiments.EXPERIMENTS.items()
+            for seed in range(entry.seeds)
+        ]
+        others = tuple(dict.fromkeys(run for run in (*entries, *self.metrics) if run not in named))
+        return CHAPTERS | ({"Others": others} if others else {})
+
+    def provenance(self, names):
+        """Return what the figures of these runs were measured with: "cpu budget, CIFAR-100, seed 0"."""
+        found = [self.metrics[run] for run in self.finished(names)]
+        if not found:
+            return "not measured yet"
+        budgets = sorted({run["budget"] for run in found})
+        sources = sorted({SOURCES.get(run["data"]["source"], run["data"]["source"]) for run in found})
+        seeds = sorted({run["seed"] for run in found})
+        return (
+            f"{' and '.join(budgets)} budget, {' and '.join(sources)}, "
+            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        )

@@ -1,0 +1,298 @@
+"""Sentences that follow from the results: each is computed from a difference and its interval, so it changes with them.
+
+All text goes into the prose by inline code. What has not been measured says so, in place of the sentence.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from hw2 import evaluate, stats
+
+
+class Text(str):
+    """A string that the report shows as Markdown; in place of an empty one, Quarto would show the code."""
+
+    def _repr_markdown_(self):
+        return str(self) or "<!-- -->"
+
+
+def percent(share, digits=1):
+    return Text("not measured" if share is None else f"{100 * share:.{digits}f} %")
+
+
+def number(value, digits=2):
+    """Return a number for prose: thousands in groups, `digits` decimals for small ones."""
+    if value is None:
+        return Text("not measured")
+    if isinstance(value, int) or abs(value) >= 1000:
+        return Text(f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}"))
+    return Text(f"{value:.{digits}f}")
+
+
+def millions(value, digits=2):
+    return Text("not measured" if value is None else f"{value / 1e6:.{digits}f} million")
+
+
+def duration(seconds):
+    """Return seconds in the unit that a reader thinks in."""
+    if seconds is None:
+        return Text("not measured")
+    if seconds < 120:
+        return Text(f"{seconds:.0f} s")
+    return Text(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.3g} h")
+
+
+def ratio(value, other):
+    """Return how many times `value` is `other`, as text."""
+    if not value or not other:
+        return Text("an unmeasured number of")
+    times = value / other
+    return Text(f"{times:.0f}" if times >= 10 else f"{times:.1f}")
+
+
+def signed(value, digits=1):
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def points(interval, digits=1):
+    """Return a difference of shares in percentage points with its interval: "+3.1 points (+2.2 to +4.0)"."""
+    if interval is None:
+        return Text("not measured")
+    estimate, low, high = (signed(100 * value, digits) for value in interval)
+    return Text(f"{estimate} points ({low} to {high})")
+
+
+def missing(runs, *names):
+    """Return a visible note that names the runs that are not finished, or nothing; for a cell with `output: asis`."""
+    absent = runs.missing(names)
+    if not absent:
+        return ""
+    listed = ", ".join(f"`{name}`" for name in absent)
+    return note(f"**Not run yet:** {listed}. What this section says of them is left open.")
+
+
+def note(text):
+    """Return a boxed paragraph, in HTML by its class and in the PDF by Typst's properties."""
+    box = 'typst:fill="rgb(255, 245, 224)" typst:inset="7pt" typst:radius="2pt" typst:width="100%"'
+    return f"\n::: {{.not-run {box}}}\n{text}\n:::\n"
+
+
+def sign(interval):
+    """Return 1 or -1 where the interval lies on one side of zero, 0 where it does not, None without one."""
+    if interval is None:
+        return None
+    return int(interval.low > 0) - int(interval.high < 0)
+
+
+def when(interval, better="", worse="", unclear=""):
+    """Return the text that the sign of the difference supports; nothing where it was not measured."""
+    chosen = sign(interval)
+    return Text("" if chosen is None else (unclear, better, worse)[chosen])
+
+
+class Conclusions:
+    """What can be concluded from `runs`."""
+
+    def __init__(self, runs):
+        self.runs = runs
+        self._differences = {}
+
+    # differences ------------------------------------------------------------------------------------------------
+
+    def difference(self, run, other, logits="test_logits", other_logits=None):
+        """Return by how much the second's test accuracy exceeds the first's, as `stats.Interval` of shares.
+
+        A paired bootstrap on the same test images. None unless both are finished and were tested on the same images.
+        """
+        key = (run, other, logits, other_logits)
+        if key not in self._differences:
+            self._differences[key] = self._difference(run, other, logits, other_logits or logits)
+        return self._differences[key]
+
+    def _difference(self, run, other, logits, other_logits):
+        one, two = self.runs.arrays(run), self.runs.arrays(other)
+        if logits not in one or other_logits not in two:
+            return None
+        same = ("test_indices", "test_labels")
+        if not all(np.array_equal(one[key], two[key]) for key in same):
+            return None
+        labels = one["test_labels"]
+        return bootstrap(
+            (two[other_logits].argmax(1) == labels).astype(int) - (one[logits].argmax(1) == labels).astype(int)
+        )
+
+    def count(self):
+        """Return how many differences of accuracy the text has drawn on so far."""
+        return sum(value is not None for key, value in self._differences.items() if key[0] != "calibration")
+
+    def change(self, what, run, other, plural=False):
+        """Return a sentence on what the step from one run to another does to test accuracy."""
+        absent = self.runs.missing([run, other])
+        if absent:
+            return unmeasured(absent)
+        found = self.difference(run, other)
+        if found is None:
+            return Text(f"`{run}` and `{other}` were not tested on the same images, so they are not compared.")
+        before, after = (percent(self.runs.get(name, "test.accuracy")) for name in (run, other))
+        s = "" if plural else "s"
+        size = f"{abs(100 * found.estimate):.1f} points (95 % interval {interval_text(found)})"
+        verb = {1: f"raise{s}", -1: f"lower{s}"}.get(sign(found))
+        if verb is None:
+            return Text(
+                f"{what} make{s} no clear difference: {after} against {before} on the test images, {points(found)}."
+            )
+        return Text(f"{what} {verb} test accuracy by {size}, from {before} to {after}.")
+
+    def compared(self, run, other):
+        """Return the difference for brackets: "+3.1 points (+2.2 to +4.0)"; what is missing otherwise."""
+        absent = self.runs.missing([run, other])
+        return unmeasured(absent) if absent else points(self.difference(run, other))
+
+    # gaps, cost, events -----------------------------------------------------------------------------------------
+
+    def gap(self, run):
+        """Return training minus validation accuracy of the last epoch, or None."""
+        history = self.runs.history(run)
+        if history.empty or "val_accuracy" not in history:
+            return None
+        last = history.iloc[-1]
+        return float(last["accuracy"] - last["val_accuracy"])
+
+    def gap_points(self, run):
+        gap = self.gap(run)
+        return Text("not measured" if gap is None else f"{signed(100 * gap)} points")
+
+    def fit(self, run):
+        """Return a clause that names what the last epoch shows: over- or underfitting. Limits: 10 and 3 points."""
+        gap = self.gap(run)
+        if gap is None:
+            return unmeasured([run])
+        train = self.runs.history(run).iloc[-1]["accuracy"]
+        if gap > 0.1:
+            verdict = "overfits"
+        elif gap < 0.03:
+            verdict = (
+                "underfits: it does not even fit what it trains on" if train < 0.9 else "neither over- nor underfits"
+            )
+        else:
+            verdict = "overfits a little"
+        return Text(f"`{run}` {verdict} (training {percent(train)}, gap {signed(100 * gap)} points)")
+
+    def events(self, run):
+        """Return the events that training recorded, in words."""
+        found = self.runs.get(run, "events")
+        if found is None:
+            return Text("")
+        return Text("; ".join(f"epoch {event['epoch']}: {event['event']}" for event in found) or "none")
+
+    def calibration(self, run):
+        """Return `hw2.evaluate.calibration` of a run, or None."""
+        arrays = self.runs.arrays(run)
+        if "validation_logits" not in arrays:
+            return None
+        key = ("calibration", run)
+        if key not in self._differences:
+            self._differences[key] = evaluate.calibration(
+                *(arrays[f"{part}_{kind}"] for part in ("validation", "test") for kind in ("logits", "labels"))
+            )
+        return self._differences[key]
+
+    def best(self, names, path="test.accuracy"):
+        """Return the finished run with the highest value, or None."""
+        found = [name for name in self.runs.finished(names) if self.runs.get(name, path) is not None]
+        return max(found, key=lambda name: self.runs.get(name, path), default=None)
+
+    # seeds ------------------------------------------------------------------------------------------------------
+
+    def seed_spread(self, name, path="test.accuracy"):
+        """Return (mean, standard deviation, number) of a figure over an experiment's seeds; None for fewer than 2."""
+        values = [self.runs.get(run, path) for run in self.runs.seeds(name)]
+        if len(values) < 2:
+            return None
+        return float(np.mean(values)), float(np.std(values, ddof=1)), len(values)
+
+    def over_seeds(self, name, other, path="test.iou"):
+        """Return by how much the second's figure exceeds the first's, paired by seed, as `stats.Interval`.
+
+        Student's interval over the seeds that both have: with three of them it is wide, and says so. None for fewer
+        than two.
+        """
+        pairs = [
+            (self.runs.get(one, path), self.runs.get(other + one.removeprefix(name), path))
+            for one in self.runs.seeds(name)
+        ]
+        values = np.array([two - one for one, two in pairs if one is not None and two is not None])
+        if len(values) < 2:
+            return None
+        reach = student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        return stats.Interval(float(values.mean()), float(values.mean() - reach), float(values.mean() + reach))
+
+    def over_images(self, name, other, column="iou"):
+        """Return the mean over images of the difference of a per-image figure, with a paired bootstrap interval.
+
+        Where both have several seeds, an image's difference is the mean over the seeds.
+        """
+        columns = []
+        for one in self.runs.seeds(name):
+            tables = [self.runs.images(run) for run in (one, other + one.removeprefix(name))]
+            if not any(table.empty for table in tables):
+                left, right = (table.set_index("identifier")[column].astype(float) for table in tables)
+                columns.append(right - left)
+        means = pd.concat(columns, axis=1).dropna().mean(axis=1) if columns else []
+        return stats.bootstrap_mean(means, resamples=5000) if len(means) else None
+
+    def mask_change(self, what, run, other):
+        """Return a sentence on what the step from one segmentation run to another does to the mean IoU of an image."""
+        absent = self.runs.missing([run, other])
+        if absent:
+            return unmeasured(absent)
+        found = self.over_images(run, other)
+        if found is None:
+            return Text(f"`{run}` and `{other}` left no figures of the same images.")
+        verb = {1: "raises", -1: "lowers"}.get(sign(found))
+        if verb is None:
+            return Text(f"{what} makes no clear difference to the mean IoU of an image, {points(found)}.")
+        size = f"{abs(100 * found.estimate):.1f} points (95 % interval {interval_text(found)})"
+        return Text(f"{what} {verb} the mean IoU of an image by {size}.")
+
+    # ensembles, and the abstract --------------------------------------------------------------------------------
+
+    def headline(self, names, what, path="test.accuracy", measure="of the test images right"):
+        """Return a clause on the best of `names`."""
+        best = self.best(names, path)
+        if best is None:
+            return Text(f"{what} has not run yet")
+        return Text(f"{what} gets {percent(self.runs.get(best, path))} {measure} (`{best}`)")
+
+    def ensemble_gain(self, name):
+        """Return what an ensemble adds to its mean member, to its best member (with interval), and that one's name."""
+        members = self.runs.get(name, "members")
+        if not members:
+            return None
+        singles = {run: member["test"]["accuracy"] for run, member in members.items()}
+        best = max(singles, key=singles.get)
+        mean = float(self.runs.get(name, "test.accuracy") - np.mean(list(singles.values())))
+        return mean, self.difference(best, name), best
+
+
+def bootstrap(differences):
+    """Return the mean of whole numbers (n,) with its 95 % bootstrap interval, as `stats.bootstrap_mean` does.
+
+    How often each of few values comes up in a resample is one multinomial draw over the values, in place of one over
+    thousands of images: the same distribution, in milliseconds.
+    """
+    values, counts = np.unique(differences, return_counts=True)
+    drawn = np.random.default_rng(0).multinomial(len(differences), counts / len(differences), size=10_000)
+    low, high = np.quantile(drawn @ values / len(differences), (0.025, 0.975))
+    return stats.Interval(float(np.mean(differences)), float(low), float(high))
+
+
+def interval_text(interval, scale=100, digits=1):
+    low, high = sorted((abs(interval.low), abs(interval.high))) if sign(interval) else (interval.low, interval.high)
+    return f"{scale * low:.{digits}f} to {scale * high:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def unmeasured(names):
+    listed = ", ".join(f"`{name}`" for name in names)
+    return Text(f"*(Open until {listed} {'has' if len(names) == 1 else 'have'} run.)*")

@@ -81,7 +81,8 @@ def main():
             failed.append(run)
             traceback.print_exc()
     took = train.duration(time.monotonic() - began)
-    print(f"{len(runs) - len(failed) - len(skipped)} of {len(runs)} runs are finished under {arguments.results} ({took}).")
+    finished = len(runs) - len(failed) - len(skipped)
+    print(f"{finished} of {len(runs)} runs are finished under {arguments.results} ({took}).")
     if skipped:
         print("Skipped: " + ", ".join(skipped), file=sys.stderr)
     if failed:

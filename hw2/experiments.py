@@ -234,7 +234,7 @@ EXPERIMENTS = {
     ),
     # Twelve more convolutions than in vgg16_block5, and with them the filters of small things, which a 32x32 image is
     # full of: what the first four blocks learned from 224x224 images does not fit it.
-    # Outcome: 57.9 % on validation at 79 % on training images. 66 %, which we had hoped for, is not to be had this way: the
+    # Outcome: 57.9 % on validation at 79 % on training images. 66 %, which we had hoped for, is not to be had so: the
     # gap opens from the second epoch on, and neither the release of the lower blocks nor a lower rate closes it.
     "vgg16_full": Experiment(
         question="What does training the whole network bring, and what happens to the gap to validation?",

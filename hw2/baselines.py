@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hw2 import evaluate, results
+from hw2 import evaluate, results, segmentation_metrics
 from hw2.data import splits, voc2012
+from hw2.data.voc2012 import from_square
 from hw2.precision import device_name
 
 SIZE = 160  # what GrabCut works on; as what the networks see
@@ -108,4 +109,9 @@ def _repeat(answer, split):
 
 
 def _iou(predictions, truths):
-    return evaluate.foreground(predictions, truths, 0.5)[0]["iou"]
+    """Return the data set's foreground IoU alone: the contours' figures take a hundred times as long."""
+    total = sum(
+        segmentation_metrics.counts(from_square(prediction, *truth.shape) >= 0.5, truth)
+        for prediction, truth in zip(predictions, truths, strict=True)
+    )
+    return float(segmentation_metrics.overlap(total)["iou"])

@@ -18,17 +18,18 @@ def bootstrap_mean(values, *, confidence=0.95, resamples=10_000, seed=0):
     """Return the mean of `values` (n,) with its percentile bootstrap interval.
 
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13. Images are drawn with replacement; how
-    often each of n images comes up in a resample is one multinomial draw.
+    often each value comes up in a resample is one multinomial draw over the different values, of which answers that are
+    right or wrong have few.
     """
-    values = np.asarray(values, np.float64)
+    values, counts = np.unique(np.asarray(values, np.float64), return_counts=True)
+    number, mean = counts.sum(), counts @ values / counts.sum()
     rng = np.random.default_rng(seed)
-    share = np.full(len(values), 1 / len(values))
-    # in slices: counts of 10,000 resamples of 10,000 images at once would take 800 MB
+    # in slices: counts of 10,000 resamples of 10,000 values at once would take 800 MB
     means = np.concatenate(
-        [rng.multinomial(len(values), share, size=500) @ values / len(values) for _ in range(-(-resamples // 500))]
+        [rng.multinomial(number, counts / number, size=500) @ values / number for _ in range(-(-resamples // 500))]
     )[:resamples]
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
+    return Interval(float(mean), float(low), float(high))
 
 
 def accuracy_difference(logits, other_logits, labels, **options):

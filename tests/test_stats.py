@@ -6,6 +6,8 @@ from scipy.stats import bootstrap
 
 from hw2 import stats
 
+RNG = np.random.default_rng(0)
+
 
 def logits_of(correct):
     """Return two-class logits and labels (all 0) that are right exactly where `correct` is."""
@@ -13,8 +15,8 @@ def logits_of(correct):
     return np.where(correct[:, None], [[1.0, 0.0]], [[0.0, 1.0]]), np.zeros(len(correct), int)
 
 
-def test_bootstrap_against_scipy():
-    values = np.random.default_rng(0).exponential(size=300)
+@pytest.mark.parametrize("values", [RNG.exponential(size=300), RNG.integers(-1, 2, 300)], ids=["all differ", "three"])
+def test_bootstrap_against_scipy(values):
     ours = stats.bootstrap_mean(values)
     theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
     assert ours.estimate == pytest.approx(values.mean())

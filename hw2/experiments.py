@@ -59,8 +59,8 @@ class Phase:
     def __post_init__(self):
         if self.optimizer not in ("adamw", "sgd") or self.schedule not in ("cosine", "constant", "plateau"):
             raise ValueError(f"there is no optimizer {self.optimizer!r} or no schedule {self.schedule!r}")
-        if self.warmup and self.schedule != "cosine":
-            raise ValueError("only the cosine schedule has a warm-up")
+        if self.warmup and self.schedule == "plateau":
+            raise ValueError("the plateau schedule has no warm-up")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Experiment:
     weights: what training starts from: "imagenet", the name of another experiment (its run with the same seed), or
         None. num_classes: of classification, fewer than 100 for a subset of the classes; of segmentation, 2 for
         foreground against background or 21. sbd: for segmentation, train on SBD's images too. extras: what is measured
-        beside the usual figures, of "test_time_augmentation" and "robustness". seeds: how many runs, from seed 0 up.
+        beside the usual figures, of "test_time_augmentation", "robustness" and "grad_cam". seeds: how many runs, from
+        seed 0 up.
     """
 
     question: str
@@ -129,37 +130,64 @@ UNFREEZE = (
 # Smith and Topin, 2019, needs as many epochs as there are, and no stopping early). The best epoch is kept, because the
 # networks without augmentation overfit.
 CHAIN = Phase(
-    epochs=ByBudget(cpu=12, gpu=60), learning_rate=2e-3, weight_decay=0.05, warmup=0.2, batch_size=128, keep_best=True
+    epochs=ByBudget(cpu=10, gpu=60), learning_rate=2e-3, weight_decay=0.05, warmup=0.2, batch_size=128, keep_best=True
 )
 CHAIN_AUGMENT = dataclasses.replace(CHAIN, augment=("flip", "shift"))
-RESIDUAL = {"units": 2, "residual": True}
-# The best of our own: twice the chain's width, stages at 32, 16 and 8 pixels, small images first.
-FINAL = {"stem_filters": 32, "filters": (64, 128, 256), "units": 2, "residual": True, "stem_strides": 1, "dropout": 0.1}
+PLAIN = {"filters": ByBudget(cpu=(32, 64, 128), gpu=(48, 96, 192))}
+RESIDUAL = {**PLAIN, "units": 2, "residual": True}
+# The best of our own: twice the chain's width (on a GPU more, with stages at 32, 16 and 8 pixels), and more epochs, the
+# first ones on small images, which take half of the time, but not the last (Touvron et al., "Fixing the train-test
+# resolution discrepancy", 2019).
+FINAL = {
+    "filters": ByBudget(cpu=(64, 128, 256), gpu=(128, 256, 512)),
+    "units": 2,
+    "residual": True,
+    "stem_strides": ByBudget(cpu=2, gpu=1),
+    "dropout": 0.1,
+}
 FINAL_PHASE = Phase(
-    epochs=ByBudget(cpu=16, gpu=120),
+    epochs=ByBudget(cpu=8, gpu=80),
     learning_rate=2e-3,
-    weight_decay=0.1,
-    warmup=0.2,
+    weight_decay=0.05,
+    warmup=0.05,
     batch_size=128,
     label_smoothing=0.1,
     augment=("flip", "shift"),
 )
+FINAL_PHASES = (
+    dataclasses.replace(FINAL_PHASE, epochs=ByBudget(cpu=12, gpu=40), schedule="constant", warmup=0.1, image_size=24),
+    FINAL_PHASE,
+)
 # A little more training, from the end of `scratch_final`: the last stage and the head first.
 LONGER = (
     Phase(trainable="stage3", epochs=ByBudget(cpu=1, gpu=5), learning_rate=2e-4, augment=("flip", "shift")),
-    Phase(epochs=ByBudget(cpu=3, gpu=15), learning_rate=2e-4, weight_decay=0.1, augment=("flip", "shift")),
+    Phase(epochs=ByBudget(cpu=3, gpu=15), learning_rate=2e-4, weight_decay=0.05, augment=("flip", "shift")),
 )
 
 # Segmentation: image and mask move together, colours change on the image alone.
 JOINT = {"joint": ("joint_flip", "joint_scale_crop"), "augment": ("jitter",)}
-SEG_BOOK = Phase(epochs=ByBudget(cpu=8, gpu=60), learning_rate=1e-3, warmup=0.1, batch_size=32, keep_best=True, **JOINT)
+SEG_BOOK = Phase(
+    epochs=ByBudget(cpu=10, gpu=60), learning_rate=1e-3, warmup=0.1, batch_size=32, keep_best=True, **JOINT
+)
+# On the cpu budget, half the width for the networks that start from nothing, and a narrow decoder after VGG16: at full
+# resolution a few filters cost as many multiply-adds as all of block 5.
+BOOK = {"image_size": ByBudget(cpu=96, gpu=320), "width": ByBudget(cpu=0.5, gpu=1.0)}
+UNET = {
+    "image_size": ByBudget(cpu=96, gpu=320),
+    "filters": ByBudget(cpu=(16, 32, 64, 128), gpu=(32, 64, 128, 256)),
+    "decoder_filters": ByBudget(cpu=(64, 32, 16), gpu=(96, 64, 32)),
+}
+UNET_VGG16 = {
+    "image_size": ByBudget(cpu=160, gpu=320),
+    "decoder_filters": ByBudget(cpu=(64, 64, 32, 16), gpu=(128, 96, 64, 32)),
+}
 SEG_UNET = dataclasses.replace(SEG_BOOK, learning_rate=2e-3, weight_decay=0.01)
 # The decoder first, on an encoder that is frozen; then both, the encoder's upper blocks at least, at a low rate.
 SEG_VGG16 = (
-    Phase(trainable="decoder", epochs=ByBudget(cpu=2, gpu=10), learning_rate=2e-3, warmup=0.1, batch_size=16, **JOINT),
+    Phase(trainable="decoder", epochs=ByBudget(cpu=1, gpu=10), learning_rate=2e-3, warmup=0.1, batch_size=16, **JOINT),
     Phase(
         trainable=ByBudget(cpu="block4", gpu=""),
-        epochs=ByBudget(cpu=3, gpu=40),
+        epochs=ByBudget(cpu=2, gpu=40),
         learning_rate=1e-4,
         warmup=0.1,
         batch_size=16,
@@ -284,7 +312,7 @@ EXPERIMENTS = {
         question="How far does a small convnet get from nothing?",
         cost="cpu 25 min; gpu 3 min",
         model="scratch_classifier",
-        model_arguments={"batch_norm": False},
+        model_arguments={**PLAIN, "batch_norm": False},
         phases=(CHAIN,),
     ),
     # Its layers see inputs whose scale moves as the ones before learn: normalise them.
@@ -292,7 +320,7 @@ EXPERIMENTS = {
         question="What does batch normalisation bring?",
         cost="cpu 30 min; gpu 3 min",
         model="scratch_classifier",
-        model_arguments={},
+        model_arguments=PLAIN,
         phases=(CHAIN,),
         extras=("robustness",),
     ),
@@ -302,7 +330,7 @@ EXPERIMENTS = {
         question="Does augmentation close the gap to validation?",
         cost="cpu 30 min; gpu 3 min",
         model="scratch_classifier",
-        model_arguments={},
+        model_arguments=PLAIN,
         phases=(CHAIN_AUGMENT,),
         extras=("robustness",),
     ),
@@ -311,7 +339,7 @@ EXPERIMENTS = {
         question="Does twice the depth help by itself?",
         cost="cpu 50 min; gpu 5 min",
         model="scratch_classifier",
-        model_arguments={"units": 4},
+        model_arguments={**PLAIN, "units": 4},
         phases=(CHAIN_AUGMENT,),
     ),
     # The same 13 convolutions, in pairs with a sum around each.
@@ -360,7 +388,7 @@ EXPERIMENTS = {
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         num_classes=10,
-        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=36, gpu=180)),),
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=30, gpu=180)),),
     ),
     "scratch_residual_20classes": Experiment(
         question="And with 20?",
@@ -368,7 +396,7 @@ EXPERIMENTS = {
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         num_classes=20,
-        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=27, gpu=130)),),
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=23, gpu=130)),),
     ),
     "scratch_residual_50classes": Experiment(
         question="And with 50?",
@@ -376,15 +404,15 @@ EXPERIMENTS = {
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         num_classes=50,
-        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=17, gpu=85)),),
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=14, gpu=85)),),
     ),
     "scratch_final": Experiment(
         question="What is the best that we can build?",
         cost="cpu 90 min for each of three seeds; gpu 10 min each",
         model="scratch_classifier",
         model_arguments=FINAL,
-        phases=(FINAL_PHASE,),
-        extras=("test_time_augmentation", "robustness"),
+        phases=FINAL_PHASES,
+        extras=("test_time_augmentation", "robustness", "grad_cam"),
         seeds=3,
     ),
     # Enlarged by the model itself: the same weights on a map that is half as large again.
@@ -426,7 +454,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=2,
         model="seg_book",
-        model_arguments={"image_size": ByBudget(cpu=96, gpu=320), "decoder": "transpose"},
+        model_arguments={**BOOK, "decoder": "transpose"},
         phases=(SEG_BOOK,),
         seeds=3,
     ),
@@ -436,7 +464,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=2,
         model="seg_book",
-        model_arguments={"image_size": ByBudget(cpu=96, gpu=320), "decoder": "bilinear"},
+        model_arguments={**BOOK, "decoder": "bilinear"},
         phases=(SEG_BOOK,),
         seeds=3,
     ),
@@ -447,7 +475,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=2,
         model="seg_unet",
-        model_arguments={"image_size": ByBudget(cpu=96, gpu=320)},
+        model_arguments=UNET,
         phases=(SEG_UNET,),
     ),
     "seg_unet_scratch_dice": Experiment(
@@ -456,7 +484,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=2,
         model="seg_unet",
-        model_arguments={"image_size": ByBudget(cpu=96, gpu=320)},
+        model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="dice"),),
     ),
     "seg_unet_scratch_both": Experiment(
@@ -465,7 +493,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=2,
         model="seg_unet",
-        model_arguments={"image_size": ByBudget(cpu=96, gpu=320)},
+        model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="both"),),
     ),
     # Four thousand masks cannot teach what objects look like; a million photographs have.
@@ -475,7 +503,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=2,
         model="seg_unet_vgg16",
-        model_arguments={"image_size": ByBudget(cpu=160, gpu=320), "decoder": "transpose"},
+        model_arguments={**UNET_VGG16, "decoder": "transpose"},
         weights="imagenet",
         phases=SEG_VGG16,
     ),
@@ -485,7 +513,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=2,
         model="seg_unet_vgg16",
-        model_arguments={"image_size": ByBudget(cpu=160, gpu=320), "decoder": "bilinear"},
+        model_arguments={**UNET_VGG16, "decoder": "bilinear"},
         weights="imagenet",
         phases=SEG_VGG16,
     ),
@@ -507,7 +535,7 @@ EXPERIMENTS = {
         task="segmentation",
         num_classes=21,
         model="seg_unet_vgg16",
-        model_arguments={"image_size": ByBudget(cpu=160, gpu=320), "decoder": "bilinear"},
+        model_arguments={**UNET_VGG16, "decoder": "bilinear"},
         weights="imagenet",
         phases=SEG_VGG16,
     ),
@@ -525,17 +553,27 @@ def run_name(name, seed):
     return name if seed == 0 else f"{name}-seed{seed}"
 
 
+def seeds_of(name, budget):
+    """Return the seeds of an entry's runs; in the smoke budget the further ones only where an ensemble needs them."""
+    seeds = range(EXPERIMENTS[name].seeds)
+    if budget != "smoke":
+        return list(seeds)
+    members = {member for entry in EXPERIMENTS.values() if entry.task == "ensemble" for member in entry.members}
+    return [seed for seed in seeds if seed == 0 or run_name(name, seed) in members]
+
+
 def resolve(name, budget="cpu", seed=0):
     """Return the configuration of a run as a dictionary of JSON values: what `config.json` holds.
 
     `smoke` takes the cpu values and cuts each phase to one epoch, the batch to 32 images, the data to a few hundred
-    synthetic ones, VGG16 to a quarter of its width with random weights, and images to 64 pixels at the most.
+    synthetic ones, networks to a fraction of their width and depth (VGG16's weights are then random), and images to 64
+    pixels at the most.
     """
     experiment = EXPERIMENTS[name]
 
     def pick(value):
         if isinstance(value, ByBudget):
-            return value.gpu if budget == "gpu" else value.cpu
+            return pick(value.gpu if budget == "gpu" else value.cpu)
         if isinstance(value, dict):
             return {key: pick(item) for key, item in value.items()}
         return [pick(item) for item in value] if isinstance(value, tuple) else value
@@ -574,9 +612,10 @@ def resolve(name, budget="cpu", seed=0):
         if "vgg16" in config["model"] or config["model"] == "seg_book":
             config["model_arguments"] |= {"width": 0.25}
         if config["model"] == "scratch_classifier":
-            config["model_arguments"] |= {"stem_filters": 8, "filters": [8, 16, 24]}
+            units = config["model_arguments"].get("units", 2) // 2
+            config["model_arguments"] |= {"stem_filters": 8, "filters": [8, 16, 24], "units": units}
         if config["model"] == "seg_unet":
-            config["model_arguments"] |= {"filters": [8, 16, 16, 16], "decoder_filters": [16, 8, 8]}
+            config["model_arguments"] |= {"filters": [8, 16, 16], "decoder_filters": [16, 8]}
         if config["model"] == "seg_unet_mobilenetv2":
             config["model_arguments"] |= {"weights": None}
         if "image_size" in config["model_arguments"]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hw2 import classification, results, segmentation
-from hw2.data import augment, features
+from hw2 import classification, explain, results, segmentation
+from hw2.data import augment, features, splits
 from hw2.data.batches import Batches
 from hw2.experiments import Phase, run_name
 from hw2.models import compact, cost, vgg16
@@ -177,6 +177,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         return model.predict(Batches(images, None, task.PREDICTION_BATCH_SIZE), verbose=0)
 
     data, figures, predictions = task.measure(config, predict, train, validation, data_dir, folder)
+    if "grad_cam" in config.get("extras", ()):
+        predictions |= grad_cam_examples(model, config, data_dir)
     results.write_arrays(folder / results.PREDICTIONS, predictions)
     set_trainable(model, Phase(**config["phases"][-1]).trainable)
     last_phase = [row for row in state.history if row["phase"] == len(config["phases"])]
@@ -208,6 +210,19 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     results.write_json(folder / results.METRICS, metrics)
     results.close_run(folder)
     return metrics
+
+
+def grad_cam_examples(model, config, data_dir, count=8):
+    """Return arrays that show where the model looked on the first test images; for the report, which has no model."""
+    test = splits.load_test(config["data"], data_dir)
+    images, labels = test.images[:count], test.labels[:count]
+    answers = model.predict_on_batch(images.astype(np.float32)).argmax(-1)
+    return {
+        "grad_cam_images": images,
+        "grad_cam_labels": labels.astype(np.uint8),
+        "grad_cam_answers": answers.astype(np.uint8),
+        "grad_cam_maps": np.stack([explain.grad_cam([model], *pair) for pair in zip(images, answers, strict=True)]),
+    }
 
 
 def build_model(config, image_size=None, weights_of=None):
@@ -277,12 +292,11 @@ def compile_for_phase(model, phase, steps_per_epoch, loss, metric):
     """Compile `model` with the optimizer and the schedule of a phase; create the optimizer's variables."""
     steps = phase.epochs * steps_per_epoch
     rate = phase.learning_rate
-    if phase.schedule == "cosine":
-        warmup = round(phase.warmup * steps)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate, steps - warmup, warmup_target=rate if warmup else None, warmup_steps=warmup
-        )
-    if phase.optimizer == "adamw":
+    if phase.schedule == "cosine" or phase.warmup:
+        rate = WarmupCosine(rate, steps, round(phase.warmup * steps), decays=phase.schedule == "cosine")
+    if phase.optimizer == "adamw" and not phase.weight_decay:
+        optimizer = keras.optimizers.Adam(rate)  # the same, without subtracting nothing from each variable
+    elif phase.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, weight_decay=phase.weight_decay)
     else:
         decay = phase.weight_decay or None
@@ -292,6 +306,29 @@ def compile_for_phase(model, phase, steps_per_epoch, loss, metric):
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss, metrics=[metric])
     model.optimizer.build(model.trainable_variables)  # not `optimizer`: in float16 Keras has wrapped it
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Rise linearly to `rate` over `warmup` steps, then, if it `decays`, fall to zero along half a cosine.
+
+    Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts; the values of Keras' `CosineDecay`. That one
+    branches, and Keras asks for the rate once for each variable: with it, most of a small network's graph was schedule.
+    """
+
+    def __init__(self, rate, steps, warmup, decays):
+        super().__init__()
+        self.rate, self.steps, self.warmup, self.decays = rate, steps, warmup, decays
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rate = self.rate * keras.ops.minimum(step / self.warmup, 1.0) if self.warmup else self.rate
+        if not self.decays:
+            return rate
+        progress = keras.ops.clip((step - self.warmup) / (self.steps - self.warmup), 0.0, 1.0)
+        return rate * (0.5 + 0.5 * keras.ops.cos(math.pi * progress))
+
+    def get_config(self):
+        return {"rate": self.rate, "steps": self.steps, "warmup": self.warmup, "decays": self.decays}
 
 
 def phase_is_over(state, phase):

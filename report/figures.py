@@ -462,16 +462,16 @@ def robustness(runs, names):
     return fig
 
 
-def grad_cam(runs, name, file="explain.npz", count=8):
-    """Images with Grad-CAM maps that a run has left in `explain.npz`; a waiting panel if it left none."""
-    arrays = runs.arrays(name, file) if name else {}
-    if not {"images", "heatmaps", "labels", "predictions"} <= set(arrays):
-        return waiting([f"{name or 'a run'}/{file}"])
-    count = min(count, len(arrays["images"]))
+def grad_cam(runs, name):
+    """The images with Grad-CAM maps that a run has left among its predictions; a waiting panel if it left none."""
+    arrays = runs.arrays(name) if name else {}
+    if "grad_cam_maps" not in arrays:
+        return waiting([name or "a run with Grad-CAM maps"])
+    count = len(arrays["grad_cam_images"])
     fig, axes = plt.subplots(2, count, figsize=(WIDTH, 2.35), squeeze=False)
     for column in range(count):
-        image, heat = arrays["images"][column], np.asarray(arrays["heatmaps"][column], float)
-        label, prediction = (CIFAR100_CLASSES[int(arrays[key][column])] for key in ("labels", "predictions"))
+        image, heat = arrays["grad_cam_images"][column], arrays["grad_cam_maps"][column]
+        label, prediction = (CIFAR100_CLASSES[int(arrays[f"grad_cam_{key}"][column])] for key in ("labels", "answers"))
         extent = (0, 1, 1, 0)
         axes[0, column].imshow(image, extent=extent)
         axes[1, column].imshow(image.mean(-1), cmap="gray", extent=extent)

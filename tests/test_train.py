@@ -272,7 +272,7 @@ SCRATCH = CONFIG | {
     "data": CONFIG["data"] | {"classes": 30},
     "model": "scratch_classifier",
     "model_arguments": {"stem_filters": 4, "filters": [4, 6, 8], "residual": True, "dropout": 0.2, "units": 1},
-    "extras": ["test_time_augmentation", "robustness"],
+    "extras": ["test_time_augmentation", "robustness", "grad_cam"],
     "phases": [
         {
             "epochs": 2,
@@ -341,6 +341,27 @@ def test_weights_of_another_run(scratch, tmp_path):
         assert any(moved) == (layer.name in ("head_bn", "head_logits")), layer.name
     with pytest.raises(train.TrainingError, match="--only absent"):
         train.run("third", config | {"weights": "absent"}, **data)
+
+
+def test_maps_of_where_the_model_looked(scratch):
+    """The extra of a run: its first test images, what the model answered, and where the evidence was."""
+    arrays = results.read_arrays(scratch[0] / "results" / "small" / "predictions.npz")
+    assert arrays["grad_cam_maps"].shape == (8, 4, 4) and arrays["grad_cam_maps"].min() >= 0
+    np.testing.assert_array_equal(arrays["grad_cam_labels"], arrays["test_labels"][:8])
+    np.testing.assert_array_equal(arrays["grad_cam_answers"], arrays["test_logits"][:8].argmax(1))
+    test = splits.load_test(SCRATCH["data"], None)
+    np.testing.assert_array_equal(arrays["grad_cam_images"], test.images[:8])
+
+
+def test_schedule_is_keras_cosine_decay_without_its_branches():
+    steps, warmup = 50, 10
+    ours = train.WarmupCosine(0.3, steps, warmup, decays=True)
+    theirs = keras.optimizers.schedules.CosineDecay(0.0, steps - warmup, warmup_target=0.3, warmup_steps=warmup)
+    flat = train.WarmupCosine(0.3, steps, warmup, decays=False)
+    for step in range(steps + 5):
+        assert float(ours(step)) == pytest.approx(float(theirs(step)), abs=1e-6)
+        assert float(flat(step)) == pytest.approx(0.3 * min(1, step / warmup))
+    assert float(train.WarmupCosine(0.3, 20, 0, decays=True)(0)) == pytest.approx(0.3)
 
 
 def test_a_larger_subset_of_classes_begins_with_the_smaller():

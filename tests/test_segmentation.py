@@ -13,13 +13,13 @@ CONFIG = {
     "budget": "smoke",
     "seed": 0,
     "task": "segmentation",
-    "data": {"source": "synthetic", "train": 24, "validation": 12, "test": 10},
+    "data": {"source": "synthetic", "train": 48, "validation": 12, "test": 10},
     "model": "seg_unet",
     "model_arguments": {"image_size": 32, "filters": [8, 12, 16], "decoder_filters": [12, 8]},
     "num_classes": 2,
     "phases": [
         {
-            "epochs": 4,
+            "epochs": 8,
             "learning_rate": 0.01,
             "batch_size": 8,
             "loss": "both",
@@ -48,7 +48,7 @@ def test_a_finished_run_leaves_what_is_promised(finished):
     assert {path.name for path in folder.iterdir()} == {
         *("config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras", "final.json", "images.csv")
     }
-    assert metrics["data"] | {"train": 24, "validation": 12, "test": 10, "classes": 2} == metrics["data"]
+    assert metrics["data"] | {"train": 48, "validation": 12, "test": 10, "classes": 2} == metrics["data"]
     assert {"loss", "iou", "val_loss", "val_iou"} <= set(results.read_csv(folder / "history.csv")[0])
     rows = results.read_csv(folder / "images.csv")
     assert len(rows) == 10 and metrics["test"]["images"]["dice"]["mean"] == pytest.approx(

@@ -45,6 +45,11 @@ def measure(config, predict, train, validation, data_dir, folder):
     figures, predictions = {"threshold": None}, {}
     for part, split in (("validation", validation), ("test", test)):
         logits = predict(split.images)
+        if part == "validation":
+            # as `history.csv` has it, at the network's size, but of the weights as they are stored
+            iou = losses.IntersectionOverUnion(logits.shape[-1])
+            iou.update_state(split.labels, logits)
+            figures["network_iou"] = float(iou.result())
         probabilities = expit(logits[..., 0]) if binary else softmax(logits, axis=-1)
         truths = [splits.load_original(config["data"], data_dir, name)[1] for name in split.identifiers]
         if binary:

@@ -1,9 +1,12 @@
+import re
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from hw2 import results
 from hw2.models import compact
 from hw2.models.layers import BatchNormalization
 
@@ -49,3 +52,21 @@ def test_a_kernel_beyond_float16_stays_as_it_is(model, tmp_path):
     compact.save(model, tmp_path / "compact.keras")
     loaded = keras.models.load_model(tmp_path / "compact.keras")
     np.testing.assert_array_equal(loaded.get_layer("conv").get_weights()[0], before)
+
+
+def test_rounding_moved_no_validation_figure_of_our_results_by_a_tenth_of_a_point():
+    """During training Keras measured the weights as they were; the figures at the end are of the rounded ones."""
+    folder = Path(__file__).parents[1] / "results"
+    runs = {
+        name: run for name, run in results.finished_runs(folder).items() if (folder / name / "history.csv").exists()
+    }
+    assert runs
+    for name, run in runs.items():
+        history = results.read_csv(folder / name / "history.csv")
+        kept = [re.search(r"went back to the weights of epoch (\d+)", event["event"]) for event in run["events"]]
+        row = history[int(kept[-1][1]) - 1 if kept and kept[-1] else -1]
+        assert row["phase"] == history[-1]["phase"], name
+        if run["task"] == "classification":
+            assert run["validation"]["accuracy"] == pytest.approx(row["val_accuracy"], abs=1e-3), name
+        else:
+            assert run["network_iou"] == pytest.approx(row["val_iou"], abs=1e-3), name

@@ -54,6 +54,8 @@ def test_a_finished_run_leaves_what_is_promised(finished):
     assert len(rows) == 10 and metrics["test"]["images"]["dice"]["mean"] == pytest.approx(
         np.mean([row["dice"] for row in rows])
     )
+    kept = max(results.read_csv(folder / "history.csv"), key=lambda row: row["val_iou"])
+    assert metrics["network_iou"] == pytest.approx(kept["val_iou"], abs=5e-3)
     # learned something: ellipses are about a fifth of the pixels, which is the IoU of "all foreground"
     assert metrics["test"]["iou"] > 0.3
     arrays = results.read_arrays(folder / "predictions.npz")

@@ -8,6 +8,7 @@ from hw2 import segmentation_metrics as masks
 from hw2.data import corruptions
 from hw2.data.voc2012 import from_square
 
+POOLED = ("iou", "dice")  # figures of all pixels that get an interval
 SHIFTS = ((0, 0), (0, 2), (0, -2), (2, 0), (-2, 0))  # pixels down and to the right
 
 
@@ -119,64 +120,65 @@ def foreground(probabilities, truths, threshold):
     """Return `(figures, rows)` of foreground against background: over the data set, over images, and image by image.
 
     probabilities: (n, size, size). truths: n masks of labels at the images' own sizes, to which each probability map is
-    brought before it is compared. figures: {"dataset": over all pixels, "images": {name: mean over images with its
-    bootstrap interval}, "iou", "accuracy"}; the last two of the data set. Means of `stats.bootstrap_mean`.
+    brought before it is compared. figures: {"dataset": over all pixels, "intervals": {name: of IoU and Dice over all
+    pixels, by a bootstrap over images}, "images": {name: mean over images with its bootstrap interval}, "iou",
+    "accuracy"}; the last two of the data set.
     """
-    total, rows = np.zeros(4, np.int64), []
+    counts, rows = [], []
     for probability, truth in zip(probabilities, truths, strict=True):
         prediction = from_square(probability, *truth.shape) >= threshold
-        counts = masks.counts(prediction, truth)
-        total += counts
-        share = {"foreground_share": float((counts[0] + counts[2]) / max(1, counts.sum()))}
-        overlap = {name: float(value) for name, value in masks.overlap(counts).items()}
-        rows.append(share | overlap | masks.boundary(prediction, truth))
-    return _segmentation_figures(total, rows), rows
+        counts.append(masks.counts(prediction, truth))
+        overlap = {name: float(value) for name, value in masks.overlap(counts[-1]).items()}
+        rows.append(_foreground_share(counts[-1]) | overlap | masks.boundary(prediction, truth))
+    dataset = {name: float(value) for name, value in masks.overlap(np.sum(counts, 0)).items()}
+    return {
+        "dataset": dataset,
+        "intervals": {name: _interval(counts, lambda total, name=name: masks.overlap(total)[name]) for name in POOLED},
+        "images": _means(rows),
+        "iou": dataset["iou"],
+        "accuracy": dataset["pixel_accuracy"],
+    }, rows
 
 
 def classes(probabilities, truths, num_classes):
     """Return `(figures, rows)` for several classes: mean IoU, that of each class, confusion, and the foreground's.
 
     probabilities: (n, size, size, num_classes). An image's "iou" is the mean over the classes that it or its prediction
-    holds. figures: as `foreground` gives for everything that is not background, in "foreground"; "class_iou" (None for
-    a class that never occurs), "confusion" in pixels, "iou" (mean over classes) and "accuracy" of the data set.
+    holds. figures: "class_iou" (None for a class that never occurs), "confusion" in pixels, "iou" (mean over classes)
+    and "accuracy" of the data set, "intervals" of the first by a bootstrap over images, "images" as `foreground` has
+    it, and in "foreground" the figures over all pixels of everything that is not background.
     """
-    matrix, total, rows = np.zeros((num_classes, num_classes), np.int64), np.zeros(4, np.int64), []
+    matrices, total, rows = [], np.zeros(4, np.int64), []
     for probability, truth in zip(probabilities, truths, strict=True):
         prediction = from_square(probability, *truth.shape).argmax(-1)
-        of_image = masks.confusion(prediction, truth, num_classes)
-        counts = masks.counts(prediction > 0, truth)
-        matrix, total = matrix + of_image, total + counts
+        matrices.append(matrix := masks.confusion(prediction, truth, num_classes))
+        total += (counts := masks.counts(prediction > 0, truth))
         overlap = {f"foreground_{name}": float(value) for name, value in masks.overlap(counts).items()}
-        boundary = masks.boundary(prediction > 0, truth)
-        rows.append(
-            {
-                "foreground_share": float((counts[0] + counts[2]) / max(1, counts.sum())),
-                "iou": float(np.nanmean(masks.class_iou(of_image))),
-                "pixel_accuracy": float(np.trace(of_image) / max(1, of_image.sum())),
-                **overlap,
-                **boundary,
-            }
-        )
+        figures = {
+            "iou": float(np.nanmean(masks.class_iou(matrix))),
+            "pixel_accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
+        }
+        rows.append(_foreground_share(counts) | figures | overlap | masks.boundary(prediction > 0, truth))
+    matrix = np.sum(matrices, 0)
     ious = masks.class_iou(matrix)
-    figures = {
+    return {
         "iou": float(np.nanmean(ious)),
         "accuracy": float(np.trace(matrix) / matrix.sum()),
+        "intervals": {"iou": _interval(matrices, lambda total: np.nanmean(masks.class_iou(total)))},
         "class_iou": [None if np.isnan(iou) else float(iou) for iou in ious],
         "confusion": matrix.tolist(),
         "images": _means(rows),
         "foreground": {"dataset": {name: float(value) for name, value in masks.overlap(total).items()}},
-    }
-    return figures, rows
+    }, rows
 
 
-def _segmentation_figures(total, rows):
-    dataset = {name: float(value) for name, value in masks.overlap(total).items()}
-    return {
-        "dataset": dataset,
-        "images": _means(rows),
-        "iou": dataset["iou"],
-        "accuracy": dataset["pixel_accuracy"],
-    }
+def _foreground_share(counts):
+    return {"foreground_share": float((counts[0] + counts[2]) / max(1, counts.sum()))}
+
+
+def _interval(counts, statistic):
+    interval = stats.bootstrap_total(counts, statistic)
+    return {"low": interval.low, "high": interval.high}
 
 
 def _means(rows):

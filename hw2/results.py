@@ -92,6 +92,8 @@ def read_csv(path):
 
 
 def _number(cell):
+    if "_" in cell:  # Python would read "2007_000032", an image of VOC, as a number
+        return cell
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(cell)

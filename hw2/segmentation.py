@@ -11,6 +11,7 @@ from hw2.models import segmenters as models  # noqa: F401  by name, for `hw2.tra
 
 METRIC = "iou"
 PREDICTION_BATCH_SIZE = 16
+SLICE = 64  # images whose logits are in memory at once
 PANEL, EXTREMES, THUMBNAIL = 24, 4, 160  # images shown of every run; best, median and worst ones; pixels
 
 
@@ -44,13 +45,16 @@ def measure(config, predict, train, validation, data_dir, folder):
     binary = num_classes(config) == 2
     figures, predictions = {"threshold": None}, {}
     for part, split in (("validation", validation), ("test", test)):
-        logits = predict(split.images)
+        # in slices: 21 classes of a thousand images are gigabytes
+        iou, slices = losses.IntersectionOverUnion(1 if binary else num_classes(config)), []
+        for start in range(0, len(split.images), SLICE):
+            logits = predict(split.images[start : start + SLICE])
+            iou.update_state(split.labels[start : start + SLICE], logits)
+            slices.append(expit(logits[..., 0]) if binary else softmax(logits, axis=-1).astype(np.float16))
+        probabilities = np.concatenate(slices)
         if part == "validation":
             # as `history.csv` has it, at the network's size, but of the weights as they are stored
-            iou = losses.IntersectionOverUnion(logits.shape[-1])
-            iou.update_state(split.labels, logits)
             figures["network_iou"] = float(iou.result())
-        probabilities = expit(logits[..., 0]) if binary else softmax(logits, axis=-1)
         truths = [splits.load_original(config["data"], data_dir, name)[1] for name in split.identifiers]
         if binary:
             if part == "validation":

@@ -4,8 +4,10 @@ Masks are (height, width) labels: 0 background, above it foreground, `VOID` coun
 question: Maier-Hein et al., "Metrics Reloaded", Nature Methods 2024.
 
 Empty masks. A ratio whose denominator is empty is a question that nothing could get wrong, so it is 1: Dice, IoU,
-precision, recall, boundary IoU and boundary F1 of two empty masks. Where just one of the masks is empty, overlap and
-boundary scores are 0, and the distances, which have no finite value, are the greatest possible: 1 image diagonal.
+precision, recall, boundary IoU and boundary F1 of two empty masks, and also the precision of an empty prediction, which
+found nothing wrong, and the recall of an empty truth, of which nothing was missed. Else, where just one of the masks is
+empty, overlap and boundary scores are 0, and the distances, which have no finite value, are the greatest possible: 1
+image diagonal.
 """
 
 import numpy as np

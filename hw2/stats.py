@@ -32,6 +32,18 @@ def bootstrap_mean(values, *, confidence=0.95, resamples=10_000, seed=0):
     return Interval(float(mean), float(low), float(high))
 
 
+def bootstrap_total(counts, statistic, *, confidence=0.95, resamples=2000, seed=0):
+    """Return a figure of a whole data set with its percentile bootstrap interval, for images drawn with replacement.
+
+    counts: (n, ...) of each image. statistic: function from their sum, (...), to the figure, such as IoU from pixels.
+    """
+    counts = np.asarray(counts, np.float64)
+    drawn = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=resamples)
+    figures = [statistic(np.tensordot(times, counts, 1)) for times in drawn]
+    low, high = np.quantile(figures, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(statistic(counts.sum(0))), float(low), float(high))
+
+
 def accuracy_difference(logits, other_logits, labels, **options):
     """Return by how much the second model's accuracy exceeds the first's, with a paired bootstrap interval.
 

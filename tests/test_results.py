@@ -15,6 +15,7 @@ def test_json_csv_and_arrays_come_back(tmp_path):
     results.write_json(tmp_path / "deep" / "a.json", value)
     assert results.read_json(tmp_path / "deep" / "a.json") == value
     rows = [{"epoch": 1, "loss": 0.1 + 0.2, "note": "a,b"}, {"epoch": 2, "loss": 1e-30, "note": None}]
+    rows.append({"epoch": 3, "loss": 0.5, "note": "2007_000032"})  # an image of VOC and no number
     results.write_csv(tmp_path / "a.csv", rows)
     assert results.read_csv(tmp_path / "a.csv") == rows
     arrays = {"logits": np.arange(6, dtype=np.float16).reshape(2, 3), "indices": np.array([3, 1])}

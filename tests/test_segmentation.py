@@ -116,6 +116,8 @@ def test_foreground_figures_by_hand():
     assert [row["iou"] for row in rows] == [1, 4 / 16]
     assert figures["dataset"]["iou"] == pytest.approx(12 / 24) and figures["images"]["iou"]["mean"] == 0.625
     assert figures["dataset"]["dice"] == pytest.approx(2 * 12 / (2 * 12 + 12))
+    # of four draws with replacement one is the first image twice, one the second twice: IoU 1 and 1/4 are the ends
+    assert figures["intervals"]["iou"] == {"low": 0.25, "high": 1.0}
     threshold, *_ = evaluate.choose_threshold(probabilities, truths)
     assert 0.1 < threshold <= 0.9
 

@@ -48,6 +48,9 @@ def test_empty_and_full_masks(predicted, true, score, distance):
         assert figures[name] == score, name
     for name in ("hausdorff_95", "average_surface_distance"):
         assert figures[name] == distance, name
+    # nothing wrong in an empty prediction, nothing missed of an empty truth
+    assert figures["precision"] == (0.0 if predicted and not true else 1.0)
+    assert figures["recall"] == (0.0 if true and not predicted else 1.0)
 
 
 def slow_boundary(prediction, foreground, valid):

@@ -24,6 +24,18 @@ def test_bootstrap_against_scipy(values):
     assert ours == stats.bootstrap_mean(values)  # seeded
 
 
+def test_bootstrap_of_a_total_against_scipy():
+    """A ratio of sums is not the mean of ratios."""
+    part = RNG.integers(0, 50, 120)
+    whole = part + RNG.integers(1, 200, 120)
+    ours = stats.bootstrap_total(np.stack([part, whole], 1), lambda total: total[0] / total[1])
+    theirs = bootstrap(
+        (part, whole), lambda a, b: a.sum() / b.sum(), method="percentile", paired=True, vectorized=False, rng=1
+    ).confidence_interval
+    assert ours.estimate == pytest.approx(part.sum() / whole.sum())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+
+
 def test_interval_narrows_with_confidence_and_number():
     values = np.random.default_rng(0).normal(size=400)
     wide, narrow = (stats.bootstrap_mean(values, confidence=confidence) for confidence in (0.99, 0.5))

@@ -20,14 +20,24 @@ AUGMENTED = ("mirror", "mirror_shift")
 
 
 def run(name, config, *, results_dir, force=False):
-    """Evaluate the ensemble `name` unless it is finished; write its results and return its metrics.
+    """Evaluate the ensemble `name` unless it is finished, and no member is newer; write and return its metrics.
 
-    Raises results.ResultsError if a member is not finished, or if members were not evaluated on the same images.
+    Raises results.ResultsError if a member is not finished or of another budget, or if members were not evaluated on
+    the same images.
     """
     folder = Path(results_dir) / name
+    endings = {run: results.read_json(Path(results_dir) / run / results.FINAL) for run in config["members"]}
     if results.open_run(folder, config, force):
-        return results.read_metrics(folder)
+        finished = results.read_metrics(folder)
+        if endings == {run: member["final"] for run, member in finished["members"].items()}:
+            return finished
     metrics, predictions = read_members(config["members"], results_dir)
+    others = [run for run, m in zip(config["members"], metrics, strict=True) if m["budget"] != config["budget"]]
+    if others:
+        raise results.ResultsError(
+            f"{', '.join(others)} had another budget than {config['budget']}. Give each budget its own --results."
+        )
+    results.open_run(folder, config, force=True)
     labels = {part: predictions[0][f"{part}_labels"].astype(np.int64) for part in PARTS}
     logits = {part: np.stack([member[f"{part}_logits"] for member in predictions]) for part in PARTS}
 
@@ -51,16 +61,17 @@ def run(name, config, *, results_dir, force=False):
             arrays |= {f"{part}_logits_{kind}": views[part] for part in PARTS}
     results.write_arrays(folder / results.PREDICTIONS, arrays)
 
-    shared = {key: metrics[0][key] for key in ("budget", "backend", "precision", "data")}
+    shared = {key: metrics[0][key] for key in ("backend", "precision", "data")}
     answers = logits["test"].argmax(-1)
     outcome = {
         "task": config["task"],
+        "budget": config["budget"],
         "seed": config["seed"],
         **shared,
         **figures[chosen],
         **({"test_time_augmentation": augmented} if augmented else {}),
         "members": {
-            run: {"test": member["test"], "weight": weight}
+            run: {"test": member["test"], "weight": weight, "final": endings[run]}
             for run, member, weight in zip(config["members"], metrics, weights.tolist(), strict=True)
         },
         "chosen": chosen,

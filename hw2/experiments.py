@@ -562,13 +562,20 @@ def run_name(name, seed):
     return name if seed == 0 else f"{name}-seed{seed}"
 
 
-def seeds_of(name, budget):
-    """Return the seeds of an entry's runs; in the smoke budget the further ones only where an ensemble needs them."""
-    seeds = range(EXPERIMENTS[name].seeds)
+def seeds_of(name, budget, seed=None):
+    """Return the seeds of an entry's runs: all of them, or `seed` alone; of what trains nothing, only ever one.
+
+    In the smoke budget the further seeds run only where an ensemble needs them.
+    """
+    entry = EXPERIMENTS[name]
+    if not isinstance(entry, Experiment):
+        return [0]
+    if seed is not None:
+        return [seed]
     if budget != "smoke":
-        return list(seeds)
-    members = {member for entry in EXPERIMENTS.values() if entry.task == "ensemble" for member in entry.members}
-    return [seed for seed in seeds if seed == 0 or run_name(name, seed) in members]
+        return list(range(entry.seeds))
+    members = {member for other in EXPERIMENTS.values() if isinstance(other, Ensemble) for member in other.members}
+    return [seed for seed in range(entry.seeds) if seed == 0 or run_name(name, seed) in members]
 
 
 def resolve(name, budget="cpu", seed=0):

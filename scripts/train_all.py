@@ -21,6 +21,7 @@ from pathlib import Path
 from hw2 import DataError, WeightsUnavailable, experiments, results
 
 ROOT = Path(__file__).resolve().parent.parent
+BACKENDS = ("tensorflow", "jax")
 
 
 def main():
@@ -43,11 +44,7 @@ def main():
     budget = arguments.budget or ("gpu" if has_gpu else "cpu")
     if budget == "gpu" and not has_gpu:
         print(f"{arguments.backend} sees no GPU: the gpu budget takes days on a CPU (README, Train).", file=sys.stderr)
-    runs = [
-        (name, seed)
-        for name in names
-        for seed in ([arguments.seed] if arguments.seed is not None else experiments.seeds_of(name, budget))
-    ]
+    runs = [(name, seed) for name in names for seed in experiments.seeds_of(name, budget, arguments.seed)]
     began, failed, skipped = time.monotonic(), [], []
     for number, (name, seed) in enumerate(runs, start=1):
         run = experiments.run_name(name, seed)
@@ -108,7 +105,7 @@ def parse_arguments():
     )
     parser.add_argument("--list", action="store_true", help="show the experiments and how they stand, train nothing")
     parser.add_argument("--force", action="store_true", help="train again, and throw away what is there for these runs")
-    parser.add_argument("--backend", choices=("tensorflow", "jax"), default=os.environ.get("KERAS_BACKEND"))
+    parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
     parser.add_argument("--results", type=Path, metavar="DIR", help="default: results, for smoke .smoke-results")
     parser.add_argument(
         "--data-dir",
@@ -127,6 +124,8 @@ def parse_arguments():
     if arguments.tensorboard and not (is_installed("tensorboard") and is_installed("tensorflow")):
         parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
     arguments.backend = arguments.backend or "tensorflow"
+    if not arguments.list and arguments.backend not in BACKENDS:
+        parser.error(f"KERAS_BACKEND is {arguments.backend}; this trains on {' or '.join(BACKENDS)}: see --backend")
     if not arguments.list and not is_installed(arguments.backend):
         parser.error(f"{arguments.backend} is not installed: pip install {arguments.backend}")
     arguments.results = arguments.results or ROOT / (".smoke-results" if arguments.budget == "smoke" else "results")

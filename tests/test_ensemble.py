@@ -25,7 +25,7 @@ def write_member(folder, name, logits, labels, **extra):
     shared = {"budget": "smoke", "backend": "none", "precision": "float32", "data": {"source": "synthetic"}}
     cost = {"seconds": 2.0, "parameters": 10, "device": "none"}
     results.write_json(folder / results.METRICS, shared | figures | {"cost": cost})
-    results.write_json(folder / results.FINAL, {})
+    results.write_json(folder / results.FINAL, {"finished": str(logits["test"].sum())})
 
 
 @pytest.fixture
@@ -73,6 +73,19 @@ def test_a_bad_member_gets_no_weight(members):
     assert again == metrics
 
 
+def test_a_member_that_was_trained_again_counts(members):
+    folder, labels = members
+    config = CONFIG | {"members": ["a", "b"]}
+    first = ensemble.run("ab", config, results_dir=folder)
+    write_member(folder, "b", {part: 9.0 * np.eye(100)[values] for part, values in labels.items()}, labels)
+    second = ensemble.run("ab", config, results_dir=folder)
+    assert second["members"]["b"]["test"]["accuracy"] == 1 and second["test"]["accuracy"] > first["test"]["accuracy"]
+    (folder / "b" / results.FINAL).unlink()
+    with pytest.raises(results.ResultsError, match="--only b"):
+        ensemble.run("ab", config, results_dir=folder)
+    assert results.run_state(folder / "ab") == "finished"  # nothing is lost
+
+
 def test_weights_against_a_grid():
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 5, 400)
@@ -100,3 +113,5 @@ def test_missing_and_foreign_members_are_explained(members):
     with pytest.raises(results.ResultsError, match="f was not evaluated on the same images as a"):
         ensemble.run("g", CONFIG | {"members": ["a", "f"]}, results_dir=folder)
     assert results.run_state(folder / "g") != "finished"
+    with pytest.raises(results.ResultsError, match="a, b had another budget than gpu"):
+        ensemble.run("h", CONFIG | {"members": ["a", "b"], "budget": "gpu"}, results_dir=folder)

@@ -55,6 +55,21 @@ def test_wrong_arguments_are_explained(arguments, message):
     assert code == 2 and message in err and "Traceback" not in err
 
 
+def test_another_backend_is_refused():
+    code, _, err = train_all(KERAS_BACKEND="torch")
+    assert code == 2 and "KERAS_BACKEND is torch; this trains on tensorflow or jax" in err
+
+
+def test_seeds():
+    assert experiments.seeds_of("scratch_final", "cpu") == experiments.seeds_of("scratch_final", "smoke") == [0, 1, 2]
+    assert experiments.seeds_of("seg_book_bilinear", "cpu") == [0, 1, 2]
+    assert experiments.seeds_of("seg_book_bilinear", "smoke") == [0]  # no ensemble needs the others
+    assert experiments.seeds_of("scratch_final", "cpu", 7) == [7]
+    assert (
+        experiments.seeds_of("ensemble_scratch_final", "cpu", 7) == experiments.seeds_of("seg_baselines", "cpu") == [0]
+    )
+
+
 def test_missing_backend_is_explained():
     code, _, err = train_all("--backend", "jax", before=("-c", WITHOUT.replace("NAMES", "('jax',)")))
     assert code == 2 and "jax is not installed: pip install jax" in err and "Traceback" not in err

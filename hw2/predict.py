@@ -23,11 +23,10 @@ from scipy.special import expit, softmax
 
 from hw2 import ensemble, evaluate, metrics, models, results, segmentation_metrics
 from hw2.data import splits
+from hw2.data.voc2012 import from_square
 
 for _module in pkgutil.iter_modules(models.__path__):  # a saved model names its layers' classes: this registers them
     importlib.import_module(f"{models.__name__}.{_module.name}")
-
-AUGMENTED = ("mirror", "mirror_shift")
 
 # A model is loaded once, and one image is inferred at a time: TensorFlow spreads each over all cores by itself.
 _lock = threading.RLock()
@@ -129,7 +128,7 @@ def catalogue(results_dir):
             found.append(Model(name, results_dir / name, task, run, folders, weights))
             found += [
                 dataclasses.replace(found[-1], key=f"{name}+{way}", augmentation=way)
-                for way in AUGMENTED
+                for way in ensemble.AUGMENTED
                 if way in run.get("test_time_augmentation", {})
             ]
     return sorted(found, key=_rank, reverse=True), figures_only
@@ -267,18 +266,11 @@ def segment(model, image):
         square = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
         logits = _predict(keras_model, np.asarray(square)[None])[0]
     if logits.shape[-1] == 1:
-        foreground, labels = _resized(expit(logits[..., 0]), image.shape), None
+        foreground, labels = from_square(expit(logits[..., 0]), *image.shape[:2]), None
     else:
-        probabilities = softmax(logits, axis=-1)
-        planes = np.stack([_resized(probabilities[..., label], image.shape) for label in range(logits.shape[-1])])
-        foreground, labels = 1 - planes[0], (planes[1:].argmax(0) + 1).astype(np.uint8)
+        probabilities = from_square(softmax(logits, axis=-1), *image.shape[:2])
+        foreground, labels = 1 - probabilities[..., 0], (probabilities[..., 1:].argmax(-1) + 1).astype(np.uint8)
     return Segmentation(foreground.clip(0, 1), labels, loaded - began, time.perf_counter() - loaded)
-
-
-def _resized(plane, shape):
-    """Return a plane of float32 numbers, bilinearly resized to `shape`."""
-    plane = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    return np.asarray(plane.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
 def agreement(mask, truth):

@@ -245,12 +245,19 @@ def build_model(config, image_size=None, weights_of=None):
 
 def load_weights_of_run(model, folder):
     """Set the weights of `model` from the finished run in `folder`, which has a model of the same form."""
-    if results.run_state(folder) != "finished" or not (folder / results.MODEL).exists():
+    finished, command = results.run_state(folder) == "finished", f"--only {folder.name.partition('-seed')[0]}"
+    if not finished or not (folder / results.MODEL).exists():
         raise TrainingError(
             f"This run starts from the weights of {folder.name}, and {folder / results.MODEL} is not there. "
-            f"Train {folder.name} first: python scripts/train_all.py --only {folder.name.partition('-seed')[0]}"
+            f"Train {folder.name} first: python scripts/train_all.py {command}{' --force' if finished else ''}"
         )
-    model.set_weights(keras.models.load_model(folder / results.MODEL, compile=False).get_weights())
+    weights = keras.models.load_model(folder / results.MODEL, compile=False).get_weights()
+    if [array.shape for array in weights] != [variable.shape for variable in model.weights]:
+        raise TrainingError(
+            f"This run starts from the weights of {folder.name}, which is another network here, perhaps of another "
+            f"budget. Train both with the same one: python scripts/train_all.py {command} --force"
+        )
+    model.set_weights(weights)
 
 
 def set_trainable(model, first):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import http.client
 import io
+import socket
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +139,15 @@ def test_a_lost_network_is_not_called_a_full_disk(serve, tmp_path, monkeypatch):
     monkeypatch.setattr(http.client.HTTPResponse, "read", lambda self, size=None: read(self))
     with pytest.raises(DataError, match=r"(?s)could not be downloaded.*No route to host"):
         download.ensure(archive(server.url), tmp_path)
+
+
+def test_a_silent_server_is_left_for_the_mirror(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/set.tar.gz"
+        assert download.ensure(archive(url, serve().url), tmp_path) == tmp_path / "set"
+        with pytest.raises(DataError, match=r"(?s)could not be downloaded.*timed out"):
+            download.ensure(archive(url), tmp_path / "other")
 
 
 def test_a_full_disk_is_said(serve, tmp_path, monkeypatch):

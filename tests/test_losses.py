@@ -114,10 +114,13 @@ def test_both_decoders_have_the_same_weights_and_bilinear_costs_more():
         segmenters.seg_book(2, decoder="nearest")
 
 
-def test_missing_mobilenet_weights_are_explained(monkeypatch):
-    def unreachable(**arguments):
-        raise Exception("URL fetch failure")
+@pytest.mark.parametrize("error, raised", [("URL fetch failure", WeightsUnavailable), ("another error", ValueError)])
+def test_missing_mobilenet_weights_are_explained(monkeypatch, error, raised):
+    """But what is wrong in the program is not the network's fault."""
 
-    monkeypatch.setattr(keras.applications, "MobileNetV2", unreachable)
-    with pytest.raises(WeightsUnavailable, match=r"could not be downloaded.*skipped"):
+    def build(**arguments):
+        raise ValueError(error)
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", build)
+    with pytest.raises(raised, match=r"could not be downloaded.*skipped" if raised is WeightsUnavailable else error):
         segmenters.seg_unet_mobilenetv2(2)

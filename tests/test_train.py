@@ -341,6 +341,12 @@ def test_weights_of_another_run(scratch, tmp_path):
         assert any(moved) == (layer.name in ("head_bn", "head_logits")), layer.name
     with pytest.raises(train.TrainingError, match="--only absent"):
         train.run("third", config | {"weights": "absent"}, **data)
+    wider = config["model_arguments"] | {"filters": [4, 6, 10]}
+    with pytest.raises(train.TrainingError, match="another network here"):
+        train.run("fourth", config | {"model_arguments": wider}, **data)
+    (folder / "results" / "other" / "model.keras").unlink()  # as in a fresh clone
+    with pytest.raises(train.TrainingError, match="--only other --force"):
+        train.run("fifth", config | {"weights": "other"}, **data)
 
 
 def test_maps_of_where_the_model_looked(scratch):

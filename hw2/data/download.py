@@ -106,6 +106,10 @@ def download(url, part):
         if error.code == 416:  # "range not satisfiable": nothing is missing, the digest tells whether it is right
             return
         raise
+    except urllib.error.URLError:
+        raise
+    except OSError as error:  # a server that does not answer is no fault of the disk's
+        raise ConnectionError(error) from error
     with response, open(part, "ab") as file:
         skip = 0 if response.status == 206 else have  # a server without ranges sends again what is there already
         total = have - skip + int(response.headers.get("Content-Length") or 0)

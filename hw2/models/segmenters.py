@@ -118,7 +118,9 @@ def seg_unet_mobilenetv2(num_classes, image_size=160, decoder="transpose", weigh
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
     try:
         base = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=weights)
-    except Exception as error:  # get_file raises bare Exception for a failed download
+    except Exception as error:
+        if "URL fetch failure" not in str(error):  # what Keras raises, a bare Exception, for a failed download
+            raise
         raise WeightsUnavailable(
             f"The ImageNet weights of MobileNetV2 could not be downloaded ({error}): skipped. Start it again with a "
             "network: python scripts/train_all.py --only seg_unet_mobilenetv2"

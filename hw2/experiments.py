@@ -128,8 +128,8 @@ UNFREEZE = (
 # The chain of our own networks: one recipe for all, so that each step changes one thing. AdamW rather than SGD, whose
 # rate a network without normalisation takes ill; a warm-up, then a cosine to zero ("super-convergence", Smith and
 # Topin, 2019, needs as many epochs as there are, and no stopping early). The best epoch is kept, because the networks
-# without augmentation overfit. Tried for five epochs of 20,000 images, accuracy on validation: scratch_plain 24.3 % with 1e-3,
-# 25.7 % with 2e-3; scratch_residual 33.0 % with 2e-3, 34.5 % with 4e-3, 35.6 % with SGD at 0.1 (decay 5e-3).
+# without augmentation overfit. Tried for five epochs of 20,000 images, accuracy on validation: scratch_plain 24.3 %
+# with 1e-3, 25.7 % with 2e-3; scratch_residual 33.0 % with 2e-3, 34.5 % with 4e-3, 35.6 % with SGD at 0.1 (decay 5e-3).
 CHAIN = Phase(
     epochs=ByBudget(cpu=10, gpu=60), learning_rate=2e-3, weight_decay=0.05, warmup=0.2, batch_size=128, keep_best=True
 )

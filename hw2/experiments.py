@@ -5,6 +5,7 @@ split. Nothing here imports TensorFlow, so the report can read it.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 BUDGETS = ("smoke", "cpu", "gpu")
@@ -108,6 +109,7 @@ class Ensemble:
     seeds: int = 1
 
 
+DENSE_BN = {"image_size": 32, "head": "dense_bn", "dropout": 0.5}
 # The head alone, on features that are computed once: seconds an epoch, so patience rather than a tuned length.
 HEAD = Phase(trainable="head", epochs=40, learning_rate=1e-3, patience=8, keep_best=True)
 # The same, short, before deeper layers are let loose: their first gradients should not come from a random head.
@@ -165,6 +167,7 @@ LONGER = (
     Phase(epochs=ByBudget(cpu=3, gpu=15), learning_rate=2e-4, weight_decay=0.05, augment=("flip", "shift")),
 )
 
+Segmentation = functools.partial(Experiment, task="segmentation", num_classes=2, sbd=True)
 # Segmentation: image and mask move together, colours change on the image alone.
 JOINT = {"joint": ("joint_flip", "joint_scale_crop"), "augment": ("jitter",)}
 SEG_BOOK = Phase(
@@ -225,7 +228,7 @@ EXPERIMENTS = {
         question="Does normalising the features help the hidden layer?",
         cost="cpu 2 min after vgg16_features_linear; gpu 1 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        model_arguments=DENSE_BN,
         weights="imagenet",
         phases=(HEAD,),
     ),
@@ -236,7 +239,7 @@ EXPERIMENTS = {
         question="Does augmentation help when the base is frozen, at the price of the features of every copy?",
         cost="cpu 5 min after vgg16_features_linear, nearly all of it the features of the mirrored images; gpu 1 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        model_arguments=DENSE_BN,
         weights="imagenet",
         phases=(dataclasses.replace(HEAD, mirrored=True),),
     ),
@@ -247,7 +250,7 @@ EXPERIMENTS = {
         question="What does tuning the upper block bring?",
         cost="cpu 20 min; gpu 2 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        model_arguments=DENSE_BN,
         weights="imagenet",
         phases=(HEAD_FIRST, TUNE_BLOCK5),
     ),
@@ -257,7 +260,7 @@ EXPERIMENTS = {
         question="Does augmentation make sense when only the upper block is tuned?",
         cost="cpu 40 min; gpu 2 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        model_arguments=DENSE_BN,
         weights="imagenet",
         phases=(HEAD_FIRST, dataclasses.replace(TUNE_BLOCK5, augment=("flip", "shift"))),
     ),
@@ -269,7 +272,7 @@ EXPERIMENTS = {
         question="What does training the whole network bring, and what happens to the gap to validation?",
         cost="cpu 65 min; gpu 5 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        model_arguments=DENSE_BN,
         weights="imagenet",
         phases=(HEAD_FIRST, *UNFREEZE),
     ),
@@ -277,7 +280,7 @@ EXPERIMENTS = {
         question="Does augmentation close the gap of the fully trained network?",
         cost="cpu 60 min; gpu 10 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": 32, "head": "dense_bn", "dropout": 0.5},
+        model_arguments=DENSE_BN,
         weights="imagenet",
         phases=(HEAD_FIRST, *(dataclasses.replace(phase, augment=("flip", "shift")) for phase in UNFREEZE)),
     ),
@@ -286,7 +289,7 @@ EXPERIMENTS = {
         question="What do the frozen features know when the images are enlarged, and at what cost?",
         cost="cpu 35 min, all of it the features; gpu 5 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": ByBudget(cpu=96, gpu=224), "head": "dense_bn", "dropout": 0.5},
+        model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=96, gpu=224)},
         weights="imagenet",
         phases=(HEAD,),
     ),
@@ -294,7 +297,7 @@ EXPERIMENTS = {
         question="And what when the whole network is trained on enlarged images?",
         cost="cpu 110 min; gpu 30 min",
         model="vgg16_classifier",
-        model_arguments={"image_size": ByBudget(cpu=64, gpu=128), "head": "dense_bn", "dropout": 0.5},
+        model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=64, gpu=128)},
         weights="imagenet",
         phases=(
             HEAD_FIRST,
@@ -451,88 +454,64 @@ EXPERIMENTS = {
         cost="5 min",
     ),
     # Chollet's encoder-decoder, of which three seeds tell the difference of two decoders from that of two runs.
-    "seg_book_transpose": Experiment(
+    "seg_book_transpose": Segmentation(
         question="The book's network: how far without skips, normalisation or ImageNet?",
         cost="cpu 10 min for each of three seeds; gpu 5 min each",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_book",
         model_arguments={**BOOK, "decoder": "transpose"},
         phases=(SEG_BOOK,),
         seeds=3,
     ),
-    "seg_book_bilinear": Experiment(
+    "seg_book_bilinear": Segmentation(
         question="Bilinear up-sampling and convolution in place of transposed convolution: what changes?",
         cost="cpu 15 min for each of three seeds; gpu 8 min each",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_book",
         model_arguments={**BOOK, "decoder": "bilinear"},
         phases=(SEG_BOOK,),
         seeds=3,
     ),
     # Skips let the decoder see where edges are, normalisation lets it learn faster.
-    "seg_unet_scratch": Experiment(
+    "seg_unet_scratch": Segmentation(
         question="What do skips and normalisation bring?",
         cost="cpu 15 min; gpu 8 min",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_unet",
         model_arguments=UNET,
         phases=(SEG_UNET,),
     ),
-    "seg_unet_scratch_dice": Experiment(
+    "seg_unet_scratch_dice": Segmentation(
         question="The same trained for the overlap: what does the Dice loss change?",
         cost="cpu 15 min; gpu 8 min",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_unet",
         model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="dice"),),
     ),
-    "seg_unet_scratch_both": Experiment(
+    "seg_unet_scratch_both": Segmentation(
         question="And for both?",
         cost="cpu 15 min; gpu 8 min",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_unet",
         model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="both"),),
     ),
     # Three thousand masks cannot teach what objects look like; a million photographs have.
-    "seg_unet_vgg16_transpose": Experiment(
+    "seg_unet_vgg16_transpose": Segmentation(
         question="What does an encoder bring that knows ImageNet?",
         cost="cpu 45 min; gpu 15 min",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "transpose"},
         weights="imagenet",
         phases=SEG_VGG16,
     ),
-    "seg_unet_vgg16_bilinear": Experiment(
+    "seg_unet_vgg16_bilinear": Segmentation(
         question="And there, transposed convolution or bilinear up-sampling?",
         cost="cpu 45 min; gpu 20 min",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "bilinear"},
         weights="imagenet",
         phases=SEG_VGG16,
     ),
-    "seg_unet_mobilenetv2": Experiment(
+    "seg_unet_mobilenetv2": Segmentation(
         question="A smaller encoder, as in TensorFlow's tutorial: what does it cost and bring?",
         cost="cpu 40 min; gpu 10 min; needs the network for its weights",
-        task="segmentation",
-        sbd=True,
-        num_classes=2,
         model="seg_unet_mobilenetv2",
         model_arguments={"image_size": ByBudget(cpu=160, gpu=320)},
         phases=(
@@ -540,11 +519,9 @@ EXPERIMENTS = {
             dataclasses.replace(SEG_VGG16[1], trainable=ByBudget(cpu="block_11", gpu="")),
         ),
     ),
-    "seg_unet_vgg16_classes": Experiment(
+    "seg_unet_vgg16_classes": Segmentation(
         question="Not only where, but what: all 21 classes?",
         cost="cpu 50 min; gpu 20 min",
-        task="segmentation",
-        sbd=True,
         num_classes=21,
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "bilinear"},

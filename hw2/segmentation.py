@@ -49,7 +49,8 @@ def measure(config, predict, train, validation, data_dir, folder):
         iou, slices = losses.IntersectionOverUnion(1 if binary else num_classes(config)), []
         for start in range(0, len(split.images), SLICE):
             logits = predict(split.images[start : start + SLICE])
-            iou.update_state(split.labels[start : start + SLICE], logits)
+            if part == "validation":
+                iou.update_state(split.labels[start : start + SLICE], logits)
             slices.append(expit(logits[..., 0]) if binary else softmax(logits, axis=-1).astype(np.float16))
         probabilities = np.concatenate(slices)
         if part == "validation":

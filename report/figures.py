@@ -407,14 +407,20 @@ def superclass_confusion(runs, name):
     np.fill_diagonal(shares, np.nan)
     names = [text.replace("_", " ").replace("large man-made outdoor things", "large man-made things")
              for text in CIFAR100_SUPERCLASSES]  # fmt: skip
-    fig, ax = plt.subplots(figsize=(WIDTH, 5.4))
-    ax.imshow(100 * shares, vmin=0, aspect="auto")
-    for (row, column), value in np.ndenumerate(100 * shares):
-        if value >= 1.95:
-            colour = "white" if value > 50 * np.nanmax(shares) else INK
+    percentages = 100 * shares
+    return answers_matrix(percentages, names, height=5.4, least=1.95, greatest=np.nanmax(percentages))
+
+
+def answers_matrix(percentages, names, height, least, greatest):
+    """A square of percentages, truth by answer; `greatest` is the darkest, and those from `least` on are written."""
+    fig, ax = plt.subplots(figsize=(WIDTH, height))
+    ax.imshow(percentages, vmin=0, vmax=greatest, aspect="auto")
+    for (row, column), value in np.ndenumerate(percentages):
+        if value >= least:
+            colour = "white" if value > greatest / 2 else INK
             ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    ax.set_xticks(range(20), names, rotation=55, ha="right", fontsize=7.5)
-    ax.set_yticks(range(20), names, fontsize=7.5)
+    ax.set_xticks(range(len(names)), names, rotation=55, ha="right", fontsize=7.5)
+    ax.set_yticks(range(len(names)), names, fontsize=7.5)
     ax.set(xlabel="answer", ylabel="truth")
     ax.grid(False)
     ax.spines[:].set_visible(False)
@@ -763,19 +769,7 @@ def class_confusion(runs, run):
         return waiting([run])
     counts = np.array(counts, float)
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    fig, ax = plt.subplots(figsize=(WIDTH, 5.2))
-    ax.imshow(shares, vmin=0, vmax=100, aspect="auto")
-    for (row, column), value in np.ndenumerate(shares):
-        if value >= 4.95:
-            ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7,
-                    color="white" if value > 50 else INK)  # fmt: skip
-    ax.set_xticks(range(21), VOC_CLASSES, rotation=55, ha="right", fontsize=7.5)
-    ax.set_yticks(range(21), VOC_CLASSES, fontsize=7.5)
-    ax.set(xlabel="answer", ylabel="truth")
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    return fig
+    return answers_matrix(shares, VOC_CLASSES, height=5.2, least=4.95, greatest=100)
 
 
 def accuracy_by_share(runs, names):

@@ -18,6 +18,7 @@ from hw2.data import augment, features, splits
 from hw2.data.batches import Batches
 from hw2.experiments import Phase, run_name
 from hw2.models import compact, cost, vgg16
+from hw2.models.scratch import adapt_whitening
 from hw2.precision import choose_precision, device_name, peak_memory_mib, reset_peak_memory
 
 TASKS = {"classification": classification, "segmentation": segmentation}
@@ -77,6 +78,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         vgg16.load_imagenet_weights(model, data_dir)
     elif "weights" in config:
         load_weights_of_run(model, Path(results_dir) / run_name(config["weights"], config["seed"]))
+    else:
+        adapt_whitening(model, train.images)
 
     state, arrays = load_state(folder, model, State(keras.backend.backend(), precision))
     while state.phase < len(config["phases"]):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hw2 import explain
-from hw2.models.scratch import scratch_classifier
+from hw2.models.scratch import scratch_classifier, whitened_classifier
 from hw2.models.vgg16 import vgg16_classifier
 
 SMALL = {"stem_filters": 4, "filters": (4, 6, 8)}
@@ -52,8 +52,9 @@ def test_against_a_map_by_hand(backend):
     [
         lambda: scratch_classifier(5, **SMALL),
         lambda: scratch_classifier(5, **SMALL, residual=True),
-        lambda: scratch_classifier(5, **SMALL, residual=True, squeeze_excite=True, image_size=48),
+        lambda: scratch_classifier(5, **SMALL, residual=True, image_size=48),
         lambda: scratch_classifier(5, **SMALL, residual=True, separable=True),
+        lambda: whitened_classifier(5, filters=(4, 6, 8)),
         lambda: vgg16_classifier(5, width=0.05),
         lambda: vgg16_classifier(5, width=0.05, image_size=64, head="dense_bn"),
     ],
@@ -87,7 +88,7 @@ def test_it_points_at_what_the_network_uses():
 
 def test_an_ensemble_is_the_weighted_mean_of_its_maps():
     keras.utils.set_random_seed(1)
-    models = [scratch_classifier(5, **SMALL), scratch_classifier(5, **SMALL, residual=True, stem_strides=1)]
+    models = [scratch_classifier(5, **SMALL), scratch_classifier(5, **SMALL, residual=True, image_size=64)]
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     maps = [explain.grad_cam([model], image, 0) for model in models]
     size = max(len(one) for one in maps)

@@ -6,7 +6,8 @@ import pytest
 
 from hw2.models import blocks, compact
 from hw2.models.cost import multiply_adds
-from hw2.models.scratch import scratch_classifier
+from hw2.models.layers import PatchWhitening
+from hw2.models.scratch import adapt_whitening, scratch_classifier, whitened_classifier
 
 SMALL = {"stem_filters": 4, "filters": (4, 6, 8)}
 VARIANTS = [
@@ -16,23 +17,31 @@ VARIANTS = [
     {"residual": True},
     {"residual": True, "separable": True},
     {"separable": True},
-    {"residual": True, "squeeze_excite": True, "dropout": 0.2, "unit_dropout": 0.1, "stem_strides": 1},
     {"residual": True, "image_size": 48},
 ]
+WHITENED = [{}, {"units": 3, "image_size": 24}]
 
 
-@pytest.mark.parametrize("arguments", VARIANTS)
-def test_trains_saves_and_is_named_by_stage(arguments, tmp_path):
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        *((scratch_classifier, SMALL | arguments) for arguments in VARIANTS),
+        *((whitened_classifier, {"filters": (4, 6, 8)} | arguments) for arguments in WHITENED),
+    ],
+)
+def test_trains_saves_and_is_named_by_stage(function, arguments, tmp_path):
     keras.utils.set_random_seed(0)
-    model = scratch_classifier(5, **SMALL, **arguments)
+    model = function(5, **arguments)
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("float32")
+    adapt_whitening(model, images)
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     before = model.get_weights()
     model.fit(images, np.eye(5, dtype="float32")[np.arange(8) % 5], verbose=0)
     after = model.get_weights()
     assert all(np.isfinite(values).all() for values in after)
     changed = [not np.array_equal(one, other) for one, other in zip(before, after, strict=True)]
-    assert all(changed[3:])  # the first three are the mean, the variance and the count of the input's normalisation
+    fixed = [path for path, moved in zip([v.path for v in model.weights], changed, strict=True) if not moved]
+    assert all(path.startswith(("normalization/", "stem_whitening/")) for path in fixed)
     prefixes = ("images", "resizing", "normalization", "stem", "stage1", "stage2", "stage3", "head")
     assert all(layer.name.startswith(prefixes) for layer in model.layers)
     compact.round_kernels(model)
@@ -53,6 +62,31 @@ def test_parameters_and_multiply_adds_by_hand():
     assert multiply_adds(model) == sum(k * a for k, a in zip(kernels, areas, strict=True)) + 8 * 10
 
 
+def test_multiply_adds_of_the_network_that_pools_late():
+    """Filters on 2x2 patches at 31x31 places; of each stage the first convolution at the size before pooling."""
+    model = whitened_classifier(10, filters=(4, 6, 8))
+    kernels = [12 * 24, 9 * 24 * 4, 9 * 4 * 4, 9 * 4 * 6, 9 * 6 * 6, 9 * 6 * 8, 9 * 8 * 8]
+    areas = [31**2, 31**2, 15**2, 15**2, 7**2, 7**2, 3**2]
+    assert multiply_adds(model) == sum(k * a for k, a in zip(kernels, areas, strict=True)) + 8 * 10
+    assert sum(np.prod(v.shape) for v in model.trainable_variables if v.name == "kernel") == sum(kernels[1:]) + 8 * 10
+
+
+def test_whitened_patches_are_uncorrelated_and_of_one_variance():
+    """Against NumPy's covariance of what the layer gives, for patches whose pixels are strongly correlated."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(50, 1, 1, 3)) * 3 + rng.normal(size=(50, 9, 10, 1)) + rng.normal(size=(50, 9, 10, 3))
+    images = (images - images.mean()).astype("float32")
+    layer = PatchWhitening(size=2, epsilon=0.0)
+    layer.build(images.shape)
+    layer.adapt(images)
+    outputs = keras.ops.convert_to_numpy(layer(images))
+    assert outputs.shape == (50, 8, 9, 24)
+    np.testing.assert_allclose(outputs[..., 12:], -outputs[..., :12], atol=1e-5)
+    second_moments = outputs[..., :12].reshape(-1, 12)
+    np.testing.assert_allclose(second_moments.T @ second_moments / len(second_moments), np.eye(12), atol=1e-3)
+    assert not layer.trainable_variables
+
+
 def test_depthwise_separable_multiply_adds_are_what_the_paper_says():
     """MobileNets, section 3.1: one part in 1 / (1 / filters + 1 / 9) of a standard convolution's."""
     inputs = keras.Input((16, 16, 32))
@@ -71,18 +105,6 @@ def test_a_residual_unit_adds_to_its_input():
     assert not np.allclose(model.predict(x, verbose=0), x, atol=0.1)
     kernel.assign(np.zeros(kernel.shape))
     np.testing.assert_allclose(model.predict(x, verbose=0), x, rtol=1e-6)
-
-
-def test_squeeze_excite_scales_channels_by_what_a_loop_computes():
-    inputs = keras.Input((5, 6, 16))
-    model = keras.Model(inputs, blocks.apply_squeeze_excite(inputs, name="se"))
-    x = np.random.default_rng(0).normal(size=(2, 5, 6, 16)).astype("float32")
-    (w1, b1), (w2, b2) = (model.get_layer(f"se_{part}").get_weights() for part in ("squeeze", "excite"))
-    for image, output in zip(x, model.predict(x, verbose=0), strict=True):
-        hidden = np.maximum(image.mean((0, 1)) @ w1 + b1, 0)
-        factors = 1 / (1 + np.exp(-(hidden @ w2 + b2)))
-        for channel in range(16):
-            np.testing.assert_allclose(output[..., channel], image[..., channel] * factors[channel], rtol=1e-4)
 
 
 def test_separable_and_deep_variants_differ_as_they_say():

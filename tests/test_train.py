@@ -271,7 +271,7 @@ SCRATCH = CONFIG | {
     "experiment": "scratch",
     "data": CONFIG["data"] | {"classes": 30},
     "model": "scratch_classifier",
-    "model_arguments": {"stem_filters": 4, "filters": [4, 6, 8], "residual": True, "dropout": 0.2, "units": 1},
+    "model_arguments": {"stem_filters": 4, "filters": [4, 6, 8], "residual": True, "units": 1},
     "extras": ["test_time_augmentation", "robustness", "grad_cam"],
     "phases": [
         {
@@ -318,6 +318,19 @@ def test_interruption_while_images_are_small(scratch, tmp_path):
         run(tmp_path, SCRATCH, log=interrupt_at("phase 1 epoch 1"))
     run(tmp_path, SCRATCH)
     assert_same(outcome(scratch[0]), outcome(tmp_path))
+
+
+def test_whitening_is_that_of_the_training_images(tmp_path):
+    """Set before the first phase, the same at each phase's size, never trained, and what the stored model has."""
+    arguments = {"filters": [4, 6, 8], "image_size": 24}
+    config = SCRATCH | {"model": "whitened_classifier", "model_arguments": arguments, "extras": []}
+    run(tmp_path, config)
+    layer = keras.models.load_model(tmp_path / "results" / "small" / "model.keras").get_layer("stem_whitening")
+    model = train.build_model(config)
+    images = splits.load_training(config["data"], None)[0].images
+    train.adapt_whitening(model, images)
+    expected = keras.ops.convert_to_numpy(model.get_layer("stem_whitening").kernel)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.kernel), expected.astype(np.float16))
 
 
 def test_weights_of_another_run(scratch, tmp_path):

@@ -26,23 +26,22 @@ def apply_convolution(x, filters, *, separable=False, strides=1, use_bias=False,
     )(x)
 
 
-def apply_convolution_unit(x, filters, *, batch_norm=True, separable=False, name):
-    """Apply convolution, batch normalisation if asked for, ReLU."""
+def apply_convolution_unit(x, filters, *, batch_norm=True, separable=False, pool=False, name):
+    """Apply convolution, 2x2 max pooling and batch normalisation if asked for, ReLU."""
     x = apply_convolution(x, filters, separable=separable, use_bias=not batch_norm, name=name)
+    if pool:
+        x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
     if batch_norm:
         x = BatchNormalization(name=f"{name}_bn")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def apply_residual_unit(x, filters, *, separable=False, squeeze_excite=False, dropout=0.0, name):
+def apply_residual_unit(x, filters, *, separable=False, name):
     """Apply a pre-activation residual unit of two convolutions: x + convolutions(x).
 
     He et al., "Identity Mappings in Deep Residual Networks", 2016, figure 4e: normalisation and ReLU stand before each
     convolution, so that nothing stands on the way of the sum. Where the number of filters changes, the shortcut is a
     1x1 convolution of the activated input.
-
-    squeeze_excite: scale the channels of the result by what the whole map says, see `apply_squeeze_excite`.
-    dropout: float. Between the convolutions (Zagoruyko and Komodakis, "Wide Residual Networks", 2016, section 2.4).
     """
     shortcut = x
     x = BatchNormalization(name=f"{name}_bn1")(x)
@@ -52,21 +51,5 @@ def apply_residual_unit(x, filters, *, separable=False, squeeze_excite=False, dr
     x = apply_convolution(x, filters, separable=separable, name=f"{name}_conv1")
     x = BatchNormalization(name=f"{name}_bn2")(x)
     x = layers.Activation("relu", name=f"{name}_relu2")(x)
-    if dropout:
-        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     x = apply_convolution(x, filters, separable=separable, name=f"{name}_conv2")
-    if squeeze_excite:
-        x = apply_squeeze_excite(x, name=f"{name}_se")
     return layers.Add(name=f"{name}_add")([shortcut, x])
-
-
-def apply_squeeze_excite(x, *, ratio=8, name):
-    """Scale each channel by a factor from 0 to 1 that two dense layers compute from the means of all channels.
-
-    Hu et al., "Squeeze-and-Excitation Networks", 2018, section 3.
-    """
-    filters = x.shape[-1]
-    scale = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
-    scale = layers.Dense(max(4, filters // ratio), activation="relu", name=f"{name}_squeeze")(scale)
-    scale = layers.Dense(filters, activation="sigmoid", name=f"{name}_excite")(scale)
-    return layers.Multiply(name=f"{name}_scale")([x, scale])

@@ -4,6 +4,8 @@ import math
 
 from keras import layers
 
+from hw2.models.layers import PatchWhitening
+
 
 def multiply_adds(model):
     """Return the multiply-adds of convolutions and dense layers for one image, as papers count them.
@@ -14,7 +16,7 @@ def multiply_adds(model):
     for layer in model.layers:
         if isinstance(layer, layers.Conv2DTranspose):  # every input position meets the whole kernel
             total += math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:3])
-        elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):  # every output position does
+        elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, PatchWhitening)):  # every output position does
             total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
         elif isinstance(layer, layers.Dense):
             total += math.prod(layer.kernel.shape)

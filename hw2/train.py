@@ -62,8 +62,15 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     holds another configuration) and hw2.DataError (no data): all with a message for the user.
     """
     folder = Path(results_dir) / name
+    # the run whose weights this one starts from, and when it ended
+    parent = config.get("weights", "imagenet")
+    parent = None if parent == "imagenet" else Path(results_dir) / run_name(parent, config["seed"])
+    parent_ending = parent and results.read_json(parent / results.FINAL)
     if results.open_run(folder, config, force):
-        return results.read_metrics(folder)
+        metrics = results.read_metrics(folder)
+        if parent_ending and metrics.get("started_from") != parent_ending:
+            log(f"{name}: {parent.name}, from whose weights it started, is another one by now: --force trains it again")
+        return metrics
     reset_peak_memory()
     keras.utils.clear_session()
     keras.utils.set_random_seed(config["seed"])
@@ -76,8 +83,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     model = build_model(config)
     if config.get("weights") == "imagenet":
         vgg16.load_imagenet_weights(model, data_dir)
-    elif "weights" in config:
-        load_weights_of_run(model, Path(results_dir) / run_name(config["weights"], config["seed"]))
+    elif parent:
+        load_weights_of_run(model, parent)
     else:
         adapt_whitening(model, train.images)
 
@@ -208,6 +215,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             "peak_memory_mib": max(state.peak_memory_mib, peak_memory_mib()),
         },
         "events": state.events,
+        **({"started_from": parent_ending} if parent else {}),
     }
     results.write_csv(folder / results.HISTORY, state.history)
     results.write_json(folder / results.METRICS, metrics)

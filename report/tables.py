@@ -312,8 +312,8 @@ def segmenters(runs, names, baselines="seg_baselines"):
 SEGMENTATION = {
     "pixel_accuracy": "pixel accuracy (%)",
     "dice": "Dice (%)",
-    "iou": "IoU (%)",
     "mean_iou": "mean of both IoU (%)",
+    "iou": "IoU (%)",
 }
 
 
@@ -324,7 +324,9 @@ def segmenter(label, figures):
         return (images.get(name) or {}).get("mean")
 
     row = {"method": label} | {text: dataset.get(name) for name, text in SEGMENTATION.items()}
+    interval = figures.get("intervals", {}).get("iou")
     return row | {
+        "95 % of IoU": f"{share(interval['low'])} to {share(interval['high'])}" if interval else None,
         "IoU, mean of images (%)": mean("iou"),
         "boundary IoU (%)": mean("boundary_iou"),
         "boundary F1 (%)": mean("boundary_f1"),

@@ -144,6 +144,7 @@ def made_up_segmentation(folder, name, rng, images, source):
     }
     overlap = {"pixel_accuracy": 0.9, "dice": 0.8, "iou": 0.67, "mean_iou": 0.75, "precision": 0.8, "recall": 0.8}
     figures = {"dataset": overlap, "images": means, "iou": float(rng.uniform(0.5, 0.8)), "accuracy": 0.9}
+    figures["intervals"] = {name: {"low": 0.6, "high": 0.7} for name in ("iou", "dice")}
     if classes == 21:
         confusion = rng.integers(1, 100, (21, 21)) + 900 * np.eye(21, dtype=int)
         figures |= {"class_iou": rng.uniform(0.2, 0.9, 21).tolist(), "confusion": confusion.tolist()}

@@ -352,6 +352,15 @@ def test_weights_of_another_run(scratch, tmp_path):
             for pair in zip(layer.get_weights(), other.get_layer(layer.name).get_weights(), strict=True)
         ]
         assert any(moved) == (layer.name in ("head_bn", "head_logits")), layer.name
+    lines = []
+    train.run("other", config, **data | {"log": lines.append})
+    assert not lines
+    ending = folder / "results" / "small" / "final.json"
+    before = ending.read_text()
+    results.write_json(ending, results.read_json(ending) | {"finished": "later"})
+    train.run("other", config, **data | {"log": lines.append})
+    ending.write_text(before)
+    assert len(lines) == 1 and "small, from whose weights it started" in lines[0]
     with pytest.raises(train.TrainingError, match="--only absent"):
         train.run("third", config | {"weights": "absent"}, **data)
     wider = config["model_arguments"] | {"filters": [4, 6, 10]}

@@ -295,7 +295,7 @@ EXPERIMENTS = {
     ),
     "vgg16_upsampled_full": Experiment(
         question="And what when the whole network is trained on enlarged images?",
-        cost="cpu 110 min; gpu 30 min",
+        cost="cpu 100 min; gpu 30 min",
         model="vgg16_classifier",
         model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=64, gpu=128)},
         weights="imagenet",
@@ -303,7 +303,7 @@ EXPERIMENTS = {
             HEAD_FIRST,
             Phase(
                 trainable=ByBudget(cpu="block3", gpu=""),
-                epochs=ByBudget(cpu=2, gpu=20),
+                epochs=ByBudget(cpu=1, gpu=20),
                 learning_rate=5e-5,
                 batch_size=128,
                 warmup=0.1,

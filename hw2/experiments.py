@@ -421,7 +421,7 @@ EXPERIMENTS = {
     # but on a GPU, where there are ninety epochs and a larger network, images are mixed and erased (not tried by us).
     "scratch_final": Experiment(
         question="What is the best that we can build?",
-        cost="cpu 60 min for each of three seeds; gpu 10 min each",
+        cost="cpu 50 min for each of three seeds; gpu 10 min each",
         model="whitened_classifier",
         model_arguments=FINAL,
         phases=FINAL_PHASES,

@@ -44,6 +44,11 @@ def mark(column, kind):
     return [BEST if value == chosen else "" for value in values]
 
 
+def whole(text):
+    """Return a label that no narrow column breaks at its spaces."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def share(value):
     return f"{100 * value:.1f}"
 
@@ -298,9 +303,9 @@ def augmented(runs, conclusions, names):
 
 def segmenters(runs, names, baselines="seg_baselines"):
     """Figures of segmentation nets and, below them, of the trivial baselines, on the same images."""
-    rows = [segmenter(short(name), runs.get(name, "test")) for name in runs.finished(names)]
+    rows = [segmenter(whole(short(name)), runs.get(name, "test")) for name in runs.finished(names)]
     rows += [
-        segmenter(name.replace("_", " ") + " (baseline)", figures)
+        segmenter(whole(name.replace("_", " ")) + " (baseline)", figures)
         for name, figures in (runs.get(baselines, "baselines") or {}).items()
     ]
     formats = dict.fromkeys((*SEGMENTATION.values(), "IoU, mean of images (%)"), share)
@@ -326,7 +331,7 @@ def segmenter(label, figures):
     row = {"method": label} | {text: dataset.get(name) for name, text in SEGMENTATION.items()}
     interval = figures.get("intervals", {}).get("iou")
     return row | {
-        "95 % of IoU": f"{share(interval['low'])} to {share(interval['high'])}" if interval else None,
+        "95 % of IoU": whole(f"{share(interval['low'])} to {share(interval['high'])}") if interval else None,
         "IoU, mean of images (%)": mean("iou"),
         "boundary IoU (%)": mean("boundary_iou"),
         "boundary F1 (%)": mean("boundary_f1"),

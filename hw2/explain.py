@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 
-MIN_SIDE = 4  # VGG16's last map of a 32x32 image is a single number, the one before 2x2: they tell no place
+MIN_SIDE = 3  # VGG16's last map of a 32x32 image is a single number, the one before 2x2: they tell no place
 
 
 def grad_cam(models, image, column, weights=None):
@@ -16,7 +16,7 @@ def grad_cam(models, image, column, weights=None):
 
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017,
     equations 1 and 2: the maps of a convolutional layer, weighted by the mean gradient of the logit with respect to
-    each, and what is positive of the sum. The layer is the last one whose maps have at least 4x4 places.
+    each, and what is positive of the sum. The layer is the last one whose maps have at least 3x3 places.
 
     Raises NotImplementedError on a backend without a way to differentiate here, ValueError for a model without maps.
     """

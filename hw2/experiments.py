@@ -419,6 +419,8 @@ EXPERIMENTS = {
     # speed. Twice as wide from the second stage on: 39 % in the same time. Then at 24 pixels for eight epochs: 50.5 %;
     # with CutMix on half of the batches 46.0 %, with a dropout of 0.2 before the last layer 49.3 %. So neither is used,
     # but on a GPU, where there are ninety epochs and a larger network, images are mixed and erased (not tried by us).
+    # Outcome: 70 % on validation at 85 % on training images, a wider gap than the ten points of the short trials: with
+    # more epochs, more regularisation would be the next thing to try.
     "scratch_final": Experiment(
         question="What is the best that we can build?",
         cost="cpu 50 min for each of three seeds; gpu 10 min each",
@@ -499,7 +501,8 @@ EXPERIMENTS = {
         model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="both"),),
     ),
-    # Three thousand masks cannot teach what objects look like; a million photographs have.
+    # Three thousand masks cannot teach what objects look like; a million photographs have. Outcome, bilinear: IoU 63 %
+    # on validation with a frozen encoder, 65 % after two tuned epochs, and 76 % on training images.
     "seg_unet_vgg16_transpose": Segmentation(
         question="What does an encoder bring that knows ImageNet?",
         cost="cpu 45 min; gpu 15 min",
@@ -510,7 +513,7 @@ EXPERIMENTS = {
     ),
     "seg_unet_vgg16_bilinear": Segmentation(
         question="And there, transposed convolution or bilinear up-sampling?",
-        cost="cpu 45 min; gpu 20 min",
+        cost="cpu 60 min; gpu 20 min",
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "bilinear"},
         weights="imagenet",

@@ -10,6 +10,7 @@
 | images.csv | segmentation: figures of each test image |
 | final.json | the run is finished; without it, it is not |
 | state.npz | only while a run is unfinished: everything needed to go on |
+| .lock | held by the process that trains the run, so that no second one does; says nothing when it is done |
 """
 
 import contextlib
@@ -27,7 +28,7 @@ import numpy as np
 
 CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
 PREDICTIONS, MODEL, FINAL, STATE = "predictions.npz", "model.keras", "final.json", "state.npz"
-IMAGES = "images.csv"
+IMAGES, LOCK = "images.csv", ".lock"
 
 
 class ResultsError(Exception):

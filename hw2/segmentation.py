@@ -7,6 +7,7 @@ from scipy.special import expit, softmax
 from hw2 import evaluate, losses, results
 from hw2 import segmentation_metrics as metrics
 from hw2.data import splits, voc2012
+from hw2.data.batches import predict
 from hw2.models import segmenters as models  # noqa: F401  by name, for `hw2.train`
 
 METRIC = "iou"
@@ -34,10 +35,10 @@ def loss_and_metric(phase, config):
     return losses.LOSSES[phase.loss], losses.IntersectionOverUnion(outputs, METRIC)
 
 
-def measure(config, predict, train, validation, data_dir, folder):
+def measure(config, model, train, validation, data_dir, folder):
     """Return `(data, figures, predictions)`; write `images.csv`. See `hw2.results` for what is in them.
 
-    predict: function from images to logits at the network's size. Probabilities are brought back to each image's own
+    Probabilities are brought back to each image's own
     size before they are compared with the truth. The test images, VOC's official "val", are loaded here, at the end of
     a run, and nowhere else. The threshold is the one of the greatest foreground IoU on the validation images.
     """
@@ -48,7 +49,7 @@ def measure(config, predict, train, validation, data_dir, folder):
         # in slices: 21 classes of a thousand images are gigabytes
         iou, slices = losses.IntersectionOverUnion(1 if binary else num_classes(config)), []
         for start in range(0, len(split.images), SLICE):
-            logits = predict(split.images[start : start + SLICE])
+            logits = predict(model, split.images[start : start + SLICE], PREDICTION_BATCH_SIZE)
             if part == "validation":
                 iou.update_state(split.labels[start : start + SLICE], logits)
             slices.append(expit(logits[..., 0]) if binary else softmax(logits, axis=-1).astype(np.float16))

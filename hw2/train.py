@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hw2 import classification, explain, results, segmentation
-from hw2.data import augment, features, splits
+from hw2 import classification, results, segmentation
+from hw2.data import augment, features
 from hw2.data.batches import Batches
 from hw2.experiments import Phase, run_name
 from hw2.models import compact, cost, vgg16
@@ -39,6 +39,7 @@ class State:
     events: list = dataclasses.field(default_factory=list)
     feature_seconds: float = 0.0
     peak_memory_mib: float = 0.0
+    started_from: dict | None = None  # the `final.json` of the run whose weights it took
     # of the current phase
     epoch: int = 0
     best_accuracy: float = -1.0  # or IoU, for segmentation
@@ -81,14 +82,9 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     task = TASKS[config["task"]]
     train, validation = task.load_training(config, data_dir)
     model = build_model(config)
-    if config.get("weights") == "imagenet":
-        vgg16.load_imagenet_weights(model, data_dir)
-    elif parent:
-        load_weights_of_run(model, parent)
-    else:
-        adapt_whitening(model, train.images)
-
-    state, arrays = load_state(folder, model, State(keras.backend.backend(), precision))
+    state, arrays = load_state(folder, model, State(keras.backend.backend(), precision, started_from=parent_ending))
+    if not arrays:
+        set_first_weights(model, config, parent, train.images, data_dir)
     while state.phase < len(config["phases"]):
         phase = Phase(**config["phases"][state.phase])
         model = build_model(config, phase.image_size, weights_of=model)
@@ -183,12 +179,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     with results.atomic_path(folder / results.MODEL) as temporary:
         compact.save(model, temporary)
 
-    def predict(images):
-        return model.predict(Batches(images, None, task.PREDICTION_BATCH_SIZE), verbose=0)
-
-    data, figures, predictions = task.measure(config, predict, train, validation, data_dir, folder)
-    if "grad_cam" in config.get("extras", ()):
-        predictions |= grad_cam_examples(model, config, data_dir)
+    data, figures, predictions = task.measure(config, model, train, validation, data_dir, folder)
     results.write_arrays(folder / results.PREDICTIONS, predictions)
     set_trainable(model, Phase(**config["phases"][-1]).trainable)
     last_phase = [row for row in state.history if row["phase"] == len(config["phases"])]
@@ -215,29 +206,12 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             "peak_memory_mib": max(state.peak_memory_mib, peak_memory_mib()),
         },
         "events": state.events,
-        **({"started_from": parent_ending} if parent else {}),
+        **({"started_from": state.started_from} if parent else {}),
     }
     results.write_csv(folder / results.HISTORY, state.history)
     results.write_json(folder / results.METRICS, metrics)
     results.close_run(folder)
     return metrics
-
-
-def grad_cam_examples(model, config, data_dir, count=8):
-    """Return arrays that show where the model looked on test images; for the report, which has no model.
-
-    They lie at equal distances in the file: chosen by nobody, and of many classes even where it is sorted by class.
-    """
-    test = splits.load_test(config["data"], data_dir)
-    chosen = np.arange(count) * len(test.labels) // count
-    images, labels = test.images[chosen], test.labels[chosen]
-    answers = model.predict_on_batch(images.astype(np.float32)).argmax(-1)
-    return {
-        "grad_cam_images": images,
-        "grad_cam_labels": labels.astype(np.uint8),
-        "grad_cam_answers": answers.astype(np.uint8),
-        "grad_cam_maps": np.stack([explain.grad_cam([model], *pair) for pair in zip(images, answers, strict=True)]),
-    }
 
 
 def build_model(config, image_size=None, weights_of=None):
@@ -256,6 +230,17 @@ def build_model(config, image_size=None, weights_of=None):
         for variable, source in zip(variables_of(model), variables_of(weights_of), strict=True):
             variable.assign(source)
     return model
+
+
+def set_first_weights(model, config, parent, images, data_dir):
+    """Set the weights that training starts from: ImageNet's, those of the run in the folder `parent`, or none but the
+    filters that are computed from the training images."""
+    if config.get("weights") == "imagenet":
+        vgg16.load_imagenet_weights(model, data_dir)
+    elif parent:
+        load_weights_of_run(model, parent)
+    else:
+        adapt_whitening(model, images)
 
 
 def load_weights_of_run(model, folder):

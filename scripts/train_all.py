@@ -34,6 +34,7 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew: so it should
     # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
+    import filelock
     import keras
 
     from hw2 import baselines, ensemble, train
@@ -54,23 +55,28 @@ def main():
         print(f"[{number}/{len(runs)}, {elapsed}] {run}: {'starts again' if arguments.force else note}", flush=True)
         try:
             config = experiments.resolve(name, budget, seed)
-            if config["task"] == "ensemble":
-                metrics = ensemble.run(run, config, results_dir=arguments.results, force=arguments.force)
-            elif config["task"] == "baselines":
-                metrics = baselines.run(
-                    run, config, data_dir=arguments.data_dir, results_dir=arguments.results, force=arguments.force
-                )
-            else:
-                metrics = train.run(
-                    run,
-                    config,
-                    data_dir=arguments.data_dir,
-                    results_dir=arguments.results,
-                    force=arguments.force,
-                    tensorboard=arguments.tensorboard,
-                    log=lambda line: print(line, flush=True),
-                )
+            (arguments.results / run).mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(arguments.results / run / results.LOCK, blocking=False):
+                if config["task"] == "ensemble":
+                    metrics = ensemble.run(run, config, results_dir=arguments.results, force=arguments.force)
+                elif config["task"] == "baselines":
+                    metrics = baselines.run(
+                        run, config, data_dir=arguments.data_dir, results_dir=arguments.results, force=arguments.force
+                    )
+                else:
+                    metrics = train.run(
+                        run,
+                        config,
+                        data_dir=arguments.data_dir,
+                        results_dir=arguments.results,
+                        force=arguments.force,
+                        tensorboard=arguments.tensorboard,
+                        log=lambda line: print(line, flush=True),
+                    )
             print(f"  {summary(metrics)}", flush=True)
+        except filelock.Timeout:
+            skipped.append(run)
+            print(f"{run}: another process is training it", file=sys.stderr, flush=True)
         except WeightsUnavailable as error:
             skipped.append(run)
             print(f"{run}: {error}", file=sys.stderr, flush=True)

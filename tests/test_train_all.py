@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from hw2 import experiments, results
@@ -86,6 +87,16 @@ def test_missing_data_is_explained(tmp_path):
     assert "cifar-100-binary.tar.gz" in err and str(tmp_path / "cifar-100-binary") in err
     assert "0 of 1 runs are finished" in out
     assert results.run_state(tmp_path / "r" / "vgg16_features_linear") == "unfinished"
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    folder = tmp_path / "r" / "scratch_plain"
+    folder.mkdir(parents=True)
+    arguments = ("--budget", "smoke", "--only", "scratch_plain", "--data-dir", tmp_path, "--results", tmp_path / "r")
+    with filelock.FileLock(folder / results.LOCK):
+        code, out, err = train_all(*arguments)
+    assert code == 0 and "scratch_plain: another process is training it" in err and "0 of 1 runs are finished" in out
+    assert results.run_state(folder) == "missing"
 
 
 # An entry of each kind; the README's first command rehearses all of them on TensorFlow.

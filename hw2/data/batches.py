@@ -64,3 +64,8 @@ class Batches(keras.utils.PyDataset):
         if self.mix and rng.random() < self.mix_probability:
             batch, targets = self.mix[rng.integers(len(self.mix))](rng, batch, targets)
         return np.asarray(batch, np.float32), targets
+
+
+def predict(model, images, batch_size):
+    """Return what `model` makes of images (n, height, width, 3), any numeric type: an array (n, ...)."""
+    return model.predict(Batches(images, None, batch_size), verbose=0)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from hw2 import DataError
-from hw2.data.batches import Batches
+from hw2.data.batches import predict
 from hw2.results import ResultsError, read_arrays, write_arrays
 
 CHUNK = 5_000  # images a file: an interrupted extraction loses at most the chunk that it is at
@@ -39,7 +39,7 @@ def cached_features(frozen, images, data_dir, log=print):
         stored = _read(path)
         if stored is None:
             began = time.perf_counter()
-            computed = frozen.predict(Batches(part, None, BATCH_SIZE), verbose=0)
+            computed = predict(frozen, part, BATCH_SIZE)
             seconds = time.perf_counter() - began
             if not np.abs(computed).max() <= np.finfo(np.float16).max:
                 raise DataError("The frozen layers give numbers beyond float16's range; cut the network elsewhere.")

@@ -25,7 +25,10 @@ SEGMENTATION_COLUMNS = (*("Run", "IoU", "Dice", "Pixels right, %", "Weights, M",
 
 
 def leaderboard(runs):
-    """Return `(classification rows, segmentation rows)` of the finished runs, best first; None where a run has none."""
+    """Return `(classification rows, segmentation rows)` of the finished runs; None where a run has no such figure.
+
+    Best first, but those of all classes of images, and of two of pixels, before the others: an easier or a harder task.
+    """
 
     def number(value, factor=1.0, digits=1):
         return None if value is None else round(factor * value, digits)
@@ -52,8 +55,9 @@ def leaderboard(runs):
                     figures = [number(part["iou"], 1, 4), number(whole.get("dice"), 1, 4)]
                     pixels = number(part.get("accuracy"), 100, 2)
                     segmentation.append([f"{name}: {kind}" if kind else name, *figures, pixels, *common])
-    classification.sort(key=lambda row: -row[1])
-    segmentation.sort(key=lambda row: -row[1])
+    classes = {name: run.get("data", {}).get("classes") for name, run in runs.items()}
+    classification.sort(key=lambda row: (classes[row[0].partition("+")[0]] not in (None, 100), -row[1]))
+    segmentation.sort(key=lambda row: (classes[row[0].partition(":")[0]] not in (None, 2), -row[1]))
     return classification, segmentation
 
 

@@ -65,7 +65,7 @@ def tab(models):
                 elem_id="classify-explain",
             )
             button = gr.Button("Classify", variant="primary", elem_id="classify-button")
-            parts.examples(image, ("cat.jpg", "rocket.jpg", "coffee.jpg", "apple.jpg", "clock.jpg", "tree.jpg"))
+            parts.examples(image, parts.TO_CLASSIFY)
         with gr.Column(scale=7, min_width=300):
             answer = parts.say(parts.waiting("Upload, paste or photograph something, or take an example."))
             with gr.Row():

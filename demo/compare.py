@@ -38,7 +38,7 @@ def classifiers_part(models):
         with gr.Column(scale=4, min_width=280):
             image = parts.picture("Image", height=240, elem_id="compare-image", webcam_options=parts.still())
             button = gr.Button("Ask them all", variant="primary", elem_id="compare-button")
-            parts.examples(image, ("cat.jpg", "rocket.jpg", "coffee.jpg", "apple.jpg", "clock.jpg", "tree.jpg"))
+            parts.examples(image, parts.TO_CLASSIFY)
         with gr.Column(scale=8, min_width=300):
             text = parts.say(parts.waiting("Their answers come one by one."))
             table = gr.Dataframe(
@@ -104,7 +104,7 @@ def segmenters_part(models):
             first = gr.Dropdown(parts.choices(models), value=left, label="Left", elem_id="pair-left")
             second = gr.Dropdown(parts.choices(models), value=right, label="Right", elem_id="pair-right")
             button = gr.Button("Compare", variant="primary", elem_id="pair-button")
-            parts.examples(image, ("boat.jpg", "horse.jpg", "cat.jpg", "astronaut.jpg"))
+            parts.examples(image, parts.TO_SEGMENT)
         with gr.Column(scale=8, min_width=300):
             text = parts.say(parts.waiting("Drag the slider between the two answers."))
             # png: the lossy default smears the edges that are to be compared

@@ -7,6 +7,11 @@ import gradio as gr
 from hw2 import images, labels
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
+# Things that CIFAR-100 has a class for, and a cat, for which it has none; objects of VOC.
+TO_CLASSIFY = tuple(f"{name}.jpg" for name in ("rocket", "clock", "sea", "house", "tree", "apple", "coffee", "cat"))
+TO_SEGMENT = tuple(
+    f"{name}.jpg" for name in ("aeroplane", "raft", "sails", "motorcycles", "parrots", "horse", "astronaut", "cat")
+)
 SOURCES = {"cifar100": "CIFAR-100", "voc2012": "PASCAL VOC 2012", "voc2012-subset": "a part of PASCAL VOC 2012"}
 
 # On a phone the answer is below what it is asked with.

@@ -85,8 +85,8 @@ def tab(models):
                     sources=["upload", "clipboard"],
                     elem_id="segment-truth",
                 )
-                parts.examples(truth, ("boat_mask.png", "horse_mask.png"), "Masks of the first two examples")
-            parts.examples(image, ("boat.jpg", "horse.jpg", "cat.jpg", "astronaut.jpg", "rocket.jpg"))
+                parts.examples(truth, ("aeroplane_mask.png", "horse_mask.png"), "Masks of two examples")
+            parts.examples(image, parts.TO_SEGMENT)
         with gr.Column(scale=7, min_width=300):
             text = parts.say(parts.waiting("Upload, paste or photograph something, or take an example."))
             overlay = parts.shown("What it takes for foreground", "The image with the foreground coloured", height=380)

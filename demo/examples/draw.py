@@ -124,38 +124,6 @@ def tree(size=384):
     return grained(finished(image), 4, 2)
 
 
-def boat(width=480, height=360):
-    """`(image, mask)`: a sailing boat on the sea, and which pixels are boat (VOC label 4, void at its border)."""
-    w, h = width * SCALE, height * SCALE
-    image = gradient(w, h, (246, 196, 150), (250, 228, 196))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((0.70 * w, 0.22 * h, 0.70 * w + 0.16 * h, 0.38 * h), fill=(255, 244, 214))
-    sea = gradient(w, round(0.42 * h), (78, 138, 150), (30, 78, 98))
-    image.paste(sea, (0, h - sea.height))
-    rng = np.random.default_rng(3)
-    for _ in range(260):
-        y = rng.uniform(0.6, 1)
-        length, x = (0.01 + 0.06 * (y - 0.58)) * w, rng.uniform(0, w)
-        shade = (120, 172, 178) if rng.uniform() < 0.5 else (40, 92, 110)
-        draw.line([(x, y * h), (x + 3 * length, y * h)], shade, max(1, round(0.004 * h * (y - 0.4) * 3)))
-    mask = Image.new("L", image.size)
-    parts = (
-        ([(0.47, 0.16), (0.47, 0.66), (0.70, 0.66)], (250, 246, 236)),
-        ([(0.45, 0.22), (0.45, 0.66), (0.29, 0.66)], (224, 92, 66)),
-        ([(0.455, 0.12), (0.468, 0.12), (0.468, 0.72), (0.455, 0.72)], (84, 62, 48)),
-        ([(0.24, 0.69), (0.76, 0.69), (0.67, 0.80), (0.31, 0.80)], (122, 70, 44)),
-        ([(0.24, 0.69), (0.76, 0.69), (0.752, 0.71), (0.252, 0.71)], (240, 226, 200)),
-    )
-    marker = ImageDraw.Draw(mask)
-    for points, colour in parts:
-        points = [(x * w, y * h) for x, y in points]
-        draw.polygon(points, fill=colour)
-        marker.polygon(points, fill=255)
-    boat_only = np.asarray(finished(mask))
-    labels = np.where(boat_only >= 250, 4, np.where(boat_only > 5, 255, 0)).astype(np.uint8)
-    return grained(finished(image), 4, 3), labels
-
-
 def horse(mask):
     """A horse on a meadow. mask: (height, width) bool, where the horse is."""
     height, width = mask.shape
@@ -179,11 +147,6 @@ def horse(mask):
 def main():
     for draw in (apple, clock, tree):
         draw().save(HERE / f"{draw.__name__}.jpg", quality=90)
-    image, labels = boat()
-    image.save(HERE / "boat.jpg", quality=90)
-    mask = Image.fromarray(labels).convert("P")
-    mask.putpalette([*([0, 0, 0] * 4), 0, 0, 128, *([0, 0, 0] * 250), 224, 224, 192])
-    mask.save(HERE / "boat_mask.png", optimize=True)
     horse(np.asarray(Image.open(HERE / "horse_mask.png").convert("L")) > 127).save(HERE / "horse.jpg", quality=90)
 
 

@@ -1,7 +1,7 @@
 """What the page shows of a model's answer, as images: NumPy arrays in, Pillow images out."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from hw2.labels import VOC_PALETTE, VOID
 
@@ -63,13 +63,11 @@ def probability(foreground):
     return Image.fromarray(scale(foreground))
 
 
-def cut_out(image, foreground, mask):
-    """Return the image with what the mask leaves out transparent, and soft at the border.
-
-    There the probability becomes the opacity; well inside, the mask alone counts.
-    """
-    alpha = np.where(mask, np.maximum(foreground, 0.5) * 2 - 1, 0).clip(0, 1) ** 0.5
-    return Image.fromarray(np.dstack([image, (alpha * 255).round().astype(np.uint8)]))
+def cut_out(image, mask):
+    """Return the image with what the mask leaves out transparent; opacity rises over the first pixels inside."""
+    soft = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(1.5))
+    alpha = np.where(mask, 2 * np.asarray(soft, np.float32) - 255, 0).clip(0, 255)
+    return Image.fromarray(np.dstack([image, alpha.round().astype(np.uint8)]))
 
 
 def errors(image, mask, truth):

@@ -12,7 +12,7 @@ TO_CLASSIFY = tuple(f"{name}.jpg" for name in ("rocket", "clock", "sea", "house"
 TO_SEGMENT = tuple(
     f"{name}.jpg" for name in ("aeroplane", "raft", "sails", "motorcycles", "parrots", "horse", "astronaut", "cat")
 )
-SOURCES = {"cifar100": "CIFAR-100", "voc2012": "PASCAL VOC 2012", "voc2012-subset": "a part of PASCAL VOC 2012"}
+SOURCES = {"cifar100": "CIFAR-100", "voc2012": "VOC 2012", "voc2012-subset": "part of VOC 2012"}
 
 # On a phone the answer is below what it is asked with.
 TO_THE_ANSWER = """() => {

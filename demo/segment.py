@@ -56,7 +56,7 @@ def tab(models):
             paint.overlay(pixels, mask, tint, opacity, shown_labels),
             paint.black_and_white(mask),
             paint.probability(answer.foreground),
-            paint.cut_out(pixels, answer.foreground, mask),
+            paint.cut_out(pixels, mask),
             gr.update(value=errors, visible=errors is not None),
             data,
         )

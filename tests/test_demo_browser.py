@@ -11,7 +11,7 @@ import pytest
 import tiny_runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-from test_demo import BOAT, BOAT_MASK, CAT, serve  # noqa: E402  it skips too, where Gradio is missing
+from test_demo import CAT, PLANE, PLANE_MASK, serve  # noqa: E402  it skips too, where Gradio is missing
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_said(view, tmp_path):
 @BOTH
 def test_segment(view):
     open_tab(view, "Segment")
-    upload(view, "#segment-image", BOAT)
+    upload(view, "#segment-image", PLANE)
     share = view.locator(".figures:visible dd").first
     share.wait_for()
     before = share.inner_text()
@@ -146,7 +146,7 @@ def test_segment(view):
     for text in ("The image with the foreground coloured", "The foreground alone, on transparent ground"):
         view.get_by_alt_text(text).wait_for()
     view.get_by_role("button", name="Compare with a mask that you have").click()
-    upload(view, "#segment-truth", BOAT_MASK)
+    upload(view, "#segment-truth", PLANE_MASK)
     view.locator(".figures:visible").get_by_text("Dice").wait_for()
     view.get_by_alt_text("Agreement with the true mask, by colour").wait_for()
     finish(view, "segment")
@@ -160,7 +160,7 @@ def test_compare(view):
     view.get_by_role("button", name="Ask them all").click()
     view.get_by_text("7 of 7 models").wait_for()
     view.get_by_role("grid", name="Answers").get_by_role("gridcell", name="best+mirror_shift").wait_for()
-    upload(view, "#pair-image", BOAT)
+    upload(view, "#pair-image", PLANE)
     view.get_by_text("IoU of the two").wait_for()
     finish(view, "compare")
 

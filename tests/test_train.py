@@ -108,28 +108,12 @@ def test_figures_are_those_of_the_stored_predictions_and_of_the_stored_model(fin
     np.testing.assert_allclose(logits, arrays["test_logits"], rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("stop_after", [3, 6])
-def test_interrupted_and_uninterrupted_runs_end_with_the_same_numbers(finished, tmp_path, stop_after):
-    lines = []
-
-    def interrupt(line):
-        lines.append(line)
-        if sum("epoch" in line for line in lines) == stop_after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, log=interrupt)
-    assert results.run_state(tmp_path / "results" / "small") == "unfinished"
-    run(tmp_path)
-    assert_same(outcome(finished[0]), outcome(tmp_path))
-
-
-def test_killed_run_goes_on(finished, tmp_path):
-    """SIGKILL in a process of its own: nothing can be cleaned up, and the next start goes on all the same."""
+def test_a_run_killed_and_interrupted_ends_with_the_same_numbers(finished, tmp_path):
+    """SIGKILL in a process of its own, where nothing can be cleaned up; then Ctrl-C, in the next phase."""
     script = (
         "import json, os, signal, sys\nfrom pathlib import Path\nfrom hw2 import train\n"
         "def log(line):\n"
-        "    if 'phase 2 epoch 2' in line: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if 'phase 1 epoch 3' in line: os.kill(os.getpid(), signal.SIGKILL)\n"
         "folder = Path(sys.argv[1])\n"
         "train.run('small', json.loads(sys.argv[2]), data_dir=folder / 'data', results_dir=folder / 'results',\n"
         "          checkpoint_seconds=0, log=log)\n"
@@ -138,28 +122,32 @@ def test_killed_run_goes_on(finished, tmp_path):
         [sys.executable, "-c", script, str(tmp_path), json.dumps(CONFIG)], capture_output=True, env=os.environ
     )
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
-    rows = results.read_csv(tmp_path / "results" / "small" / "history.csv")
-    assert rows[-1]["phase"] == 2
+    folder = tmp_path / "results" / "small"
+    assert [row["epoch"] for row in results.read_csv(folder / "history.csv")] == [1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, log=interrupt_at("phase 2 epoch 3"))
+    assert results.run_state(folder) == "unfinished"
+    assert results.read_csv(folder / "history.csv")[-1]["phase"] == 2
     run(tmp_path)
     assert_same(outcome(finished[0]), outcome(tmp_path))
 
 
-@pytest.mark.parametrize("writer", ["write_csv", "write_arrays", "write_json"])
-def test_an_end_between_the_last_epoch_and_the_last_file(finished, tmp_path, monkeypatch, writer):
-    """What is written after training may be cut anywhere: the next start writes it again, and all of it."""
-    write = getattr(results, writer)
+def test_an_end_between_the_last_epoch_and_the_last_file(finished, tmp_path, monkeypatch):
+    """What is written after training may be cut anywhere, and again: the next start writes it, and all of it."""
     trained = [row for row in results.read_csv(finished[0] / "results" / "small" / "history.csv") if row["phase"] == 1]
-
-    def cut(path, *arguments, **options):
-        if path.name in ("history.csv", "predictions.npz", "metrics.json") and len(cut.log) >= len(trained):
-            raise KeyboardInterrupt
-        return write(path, *arguments, **options)
-
-    cut.log = []
     config = CONFIG | {"phases": CONFIG["phases"][:1]}
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(results, writer, cut)
-        run(tmp_path, config, log=lambda line: cut.log.append(line) if "epoch" in line else None)
+    epochs = []
+    for writer in ("write_csv", "write_arrays", "write_json"):
+        write = getattr(results, writer)
+
+        def cut(path, *arguments, write=write, **options):
+            if path.name in ("history.csv", "predictions.npz", "metrics.json") and len(epochs) >= len(trained):
+                raise KeyboardInterrupt
+            return write(path, *arguments, **options)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(results, writer, cut)
+            run(tmp_path, config, log=lambda line: epochs.append(line) if "epoch" in line else None)
     run(tmp_path, config)
     names = {path.name for path in (tmp_path / "results" / "small").iterdir()}
     assert names == {path.name for path in (finished[0] / "results" / "small").iterdir()}
@@ -211,13 +199,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 
 def test_state_of_another_backend_is_refused(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, log=interrupt_at("phase 1 epoch 2"))
     folder = tmp_path / "results" / "small"
-    arrays = results.read_arrays(folder / results.STATE)
-    state = json.loads(arrays["state"].tobytes()) | {"backend": "theano"}
-    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    results.write_arrays(folder / results.STATE, arrays)
+    results.open_run(folder, CONFIG)
+    train.save_state(folder, train.State("theano", "float32"), train.build_model(CONFIG))
     with pytest.raises(train.TrainingError, match="--backend theano"):
         run(tmp_path)
 
@@ -314,10 +298,11 @@ def test_small_images_first_subset_of_classes_and_extras(scratch):
 
 
 def test_interruption_while_images_are_small(scratch, tmp_path):
+    config = SCRATCH | {"extras": []}
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, SCRATCH, log=interrupt_at("phase 1 epoch 1"))
-    run(tmp_path, SCRATCH)
-    assert_same(outcome(scratch[0]), outcome(tmp_path))
+        run(tmp_path, config, log=interrupt_at("phase 1 epoch 1"))
+    run(tmp_path, config)
+    assert_same(outcome(tmp_path), outcome(scratch[0]))
 
 
 def test_whitening_is_that_of_the_training_images(tmp_path):

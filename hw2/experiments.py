@@ -356,6 +356,8 @@ EXPERIMENTS = {
         phases=(CHAIN_AUGMENT,),
         extras=("robustness",),
     ),
+    # The mean rate of the schedule, all the time. Outcome: 48 % on validation, as much as the schedule has after seven
+    # of its ten epochs.
     "scratch_residual_constant": Experiment(
         question="What does the schedule bring, against a constant learning rate?",
         cost="cpu 14 min; gpu 5 min",
@@ -363,6 +365,8 @@ EXPERIMENTS = {
         model_arguments=RESIDUAL,
         phases=(dataclasses.replace(CHAIN_AUGMENT, schedule="constant", warmup=0.0, learning_rate=1e-3),),
     ),
+    # Outcome: 51 % on validation. The rate fell once, after the ninth epoch, and brought six points in the tenth; until
+    # then all is as with the constant rate. So it is the small rate at the end that counts, not the way there.
     "scratch_residual_plateau": Experiment(
         question="And against a rate that falls when validation no longer rises?",
         cost="cpu 14 min; gpu 5 min",

@@ -4,3 +4,14 @@ import hw2  # noqa: F401  before any test imports Keras: it chooses TensorFlow's
 import keras
 
 keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing
+
+LONG = ("test_train.py", "test_train_all.py", "test_demo.py")
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist would put the files with the most tests first
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest first, so that with several workers none of them is still at one in the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)

@@ -319,17 +319,29 @@ def test_whitening_is_that_of_the_training_images(tmp_path):
 
 
 def test_weights_of_another_run(scratch, tmp_path):
-    """With a rate of zero nothing changes but batch statistics, so the frozen part is the other run's, at any size."""
+    """What is frozen stays as the other run left it, at any size, and the run tells whose weights it took."""
     folder, _ = scratch
     config = SCRATCH | {
         "weights": "small",
         "seed": 0,
         "extras": [],
         "model_arguments": SCRATCH["model_arguments"] | {"image_size": 48},
-        "phases": [{"epochs": 1, "learning_rate": 1e-3, "trainable": "head"}],
+        "phases": [{"epochs": 2, "learning_rate": 1e-3, "trainable": "head"}],
     }
-    data = {"data_dir": tmp_path / "data", "results_dir": folder / "results", "log": lambda line: None}
-    train.run("other", config, **data)
+    lines = []
+    data = {"data_dir": tmp_path / "data", "results_dir": folder / "results", "checkpoint_seconds": 0}
+    with pytest.raises(KeyboardInterrupt):
+        train.run("other", config, **data, log=interrupt_at("epoch 2/2"))
+    ending = folder / "results" / "small" / "final.json"
+    before = results.read_json(ending)
+    results.write_json(ending, before | {"finished": "later"})
+    data["log"] = lambda line: None
+    assert train.run("other", config, **data)["started_from"] == before  # not what is there when it goes on
+    train.run("other", config, **data | {"log": lines.append})
+    assert len(lines) == 1 and "small, from whose weights it started" in lines[0]
+    results.write_json(ending, before)
+    train.run("other", config, **data | {"log": lines.append})
+    assert len(lines) == 1
     one, other = (keras.models.load_model(folder / "results" / name / "model.keras") for name in ("small", "other"))
     for layer in one.layers:
         moved = [
@@ -337,15 +349,6 @@ def test_weights_of_another_run(scratch, tmp_path):
             for pair in zip(layer.get_weights(), other.get_layer(layer.name).get_weights(), strict=True)
         ]
         assert any(moved) == (layer.name in ("head_bn", "head_logits")), layer.name
-    lines = []
-    train.run("other", config, **data | {"log": lines.append})
-    assert not lines
-    ending = folder / "results" / "small" / "final.json"
-    before = ending.read_text()
-    results.write_json(ending, results.read_json(ending) | {"finished": "later"})
-    train.run("other", config, **data | {"log": lines.append})
-    ending.write_text(before)
-    assert len(lines) == 1 and "small, from whose weights it started" in lines[0]
     with pytest.raises(train.TrainingError, match="--only absent"):
         train.run("third", config | {"weights": "absent"}, **data)
     wider = config["model_arguments"] | {"filters": [4, 6, 10]}

@@ -177,7 +177,8 @@ def test_results(view):
         return [float(row.get_by_role("gridcell").nth(1).inner_text()) for row in rows]
 
     shown = accuracies()
-    assert len(shown) == 7 and shown == sorted(shown, reverse=True)
+    *on_all, _ = shown  # the last one is the run on five classes
+    assert len(shown) == 7 and on_all == sorted(on_all, reverse=True)
     header = board.get_by_role("columnheader", name="Accuracy, %")
     header.get_by_role("button", name="Open cell menu").click()
     view.get_by_role("menuitem", name="Sort ascending").click()

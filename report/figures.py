@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
 from statements import duration
 
@@ -615,14 +616,15 @@ def outputs(runs, names, each=2):
     table = runs.images(run)
     scores = {} if table.empty else dict(zip(table["identifier"].astype(str), table["iou"], strict=True))
     fig, axes = plt.subplots(len(chosen), 4, figsize=(WIDTH, 1.16 * len(chosen)), squeeze=False)
+    titles = ("image", "truth", "probability", "right and wrong")
     for row, (kind, identifier) in zip(axes, chosen, strict=True):
         found = panel(runs, run, positions[identifier])
         probability = found.get("probability")
         if probability is None:
             probability = np.where(found["prediction"] > 0, 255, 0).astype(np.uint8)
         wrong = errors(probability >= 255 * threshold, found["truth"])
-        titles = ("image", "truth", "probability", "right and wrong") if row is axes[0] else ()
         pictures(row, [found["image"], overlay(found["image"], found["truth"]), probability, wrong], titles)
+        titles = ()  # above the first row only
         score = scores.get(identifier)
         label = kind + ("" if score is None else f"\nIoU {score:.2f}")
         row[0].text(-0.06, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
@@ -699,7 +701,10 @@ def decoders(runs, conclusions, pairs):
 
 
 def zoom(runs, pairs, count=3):
-    """The same detail of the same images as two decoders paint it, enlarged without smoothing."""
+    """The same detail of the same images as two decoders paint it, enlarged without smoothing, and its fine structure.
+
+    Fine structure: what is left of a map without its Gaussian blur, by one factor for both decoders.
+    """
     pair = next((p for p in pairs if all("panel_identifiers" in runs.arrays(name) for name in p)), None)
     if pair is None:
         return waiting([name for pair in pairs for name in pair])
@@ -711,11 +716,15 @@ def zoom(runs, pairs, count=3):
         window = busiest(found[0]["truth"])
         crops.append((border_share(found[0]["truth"][window]), window, found))
     crops = sorted(crops, key=lambda crop: -crop[0])[:count]
-    fig, axes = plt.subplots(len(crops), 4, figsize=(WIDTH, 1.5 * len(crops)), squeeze=False)
+    fig, axes = plt.subplots(len(crops), 6, figsize=(WIDTH, 1.15 * len(crops)), squeeze=False)
+    titles = ("image", "truth", "transposed", "bilinear", "transposed, fine", "bilinear, fine")
     for row, (_, window, (one, two)) in zip(axes, crops, strict=True):
-        parts = [one["image"], overlay(one["image"], one["truth"]), one["probability"], two["probability"]]
-        titles = ("image", "truth", "transposed", "bilinear") if row is axes[0] else ()
-        pictures(row, [part[window] for part in parts], titles)
+        maps = [found["probability"].astype(float) for found in (one, two)]
+        fine = np.stack([(values - gaussian_filter(values, 4))[window] for values in maps])
+        fine = 127.5 * (1 + fine / np.quantile(np.abs(fine), 0.98).clip(1))
+        parts = [one["image"], overlay(one["image"], one["truth"]), *maps]
+        pictures(row, [*(part[window] for part in parts), *fine], titles)
+        titles = ()  # above the first row only
     return fig
 
 

@@ -560,11 +560,15 @@ def overlay(image, mask, colour=None, strength=0.55):
     return mixed.astype(np.uint8)
 
 
-def pictures(axes, images, titles=()):
+def pictures(axes, images):
     for ax, image in zip(axes, images, strict=True):
         ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_axis_off()
-    for ax, title in zip(axes, titles, strict=False):
+
+
+def headings(axes, titles):
+    """Write what each column of pictures shows above its first one. axes: the first row."""
+    for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize=8, fontweight="normal", loc="center")
 
 
@@ -616,15 +620,14 @@ def outputs(runs, names, each=2):
     table = runs.images(run)
     scores = {} if table.empty else dict(zip(table["identifier"].astype(str), table["iou"], strict=True))
     fig, axes = plt.subplots(len(chosen), 4, figsize=(WIDTH, 1.16 * len(chosen)), squeeze=False)
-    titles = ("image", "truth", "probability", "right and wrong")
+    headings(axes[0], ("image", "truth", "probability", "right and wrong"))
     for row, (kind, identifier) in zip(axes, chosen, strict=True):
         found = panel(runs, run, positions[identifier])
         probability = found.get("probability")
         if probability is None:
             probability = np.where(found["prediction"] > 0, 255, 0).astype(np.uint8)
         wrong = errors(probability >= 255 * threshold, found["truth"])
-        pictures(row, [found["image"], overlay(found["image"], found["truth"]), probability, wrong], titles)
-        titles = ()  # above the first row only
+        pictures(row, [found["image"], overlay(found["image"], found["truth"]), probability, wrong])
         score = scores.get(identifier)
         label = kind + ("" if score is None else f"\nIoU {score:.2f}")
         row[0].text(-0.06, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
@@ -717,14 +720,13 @@ def zoom(runs, pairs, count=3):
         crops.append((border_share(found[0]["truth"][window]), window, found))
     crops = sorted(crops, key=lambda crop: -crop[0])[:count]
     fig, axes = plt.subplots(len(crops), 6, figsize=(WIDTH, 1.15 * len(crops)), squeeze=False)
-    titles = ("image", "truth", "transposed", "bilinear", "transposed, fine", "bilinear, fine")
+    headings(axes[0], ("image", "truth", "transposed", "bilinear", "transposed, fine", "bilinear, fine"))
     for row, (_, window, (one, two)) in zip(axes, crops, strict=True):
         maps = [found["probability"].astype(float) for found in (one, two)]
         fine = np.stack([(values - gaussian_filter(values, 4))[window] for values in maps])
         fine = 127.5 * (1 + fine / np.quantile(np.abs(fine), 0.98).clip(1))
         parts = [one["image"], overlay(one["image"], one["truth"]), *maps]
-        pictures(row, [*(part[window] for part in parts), *fine], titles)
-        titles = ()  # above the first row only
+        pictures(row, [*(part[window] for part in parts), *fine])
     return fig
 
 

@@ -262,7 +262,10 @@ def cost(runs, names):
 
 
 def schedules(runs, names):
-    """Learning rate and validation accuracy by epoch of the same net under several schedules."""
+    """Learning rate and validation accuracy by epoch of the same net under several schedules.
+
+    The last is dashed: until it first divides the rate, its line is the one before it.
+    """
     found = runs.finished(names)
     if not found:
         return waiting(names)
@@ -271,8 +274,9 @@ def schedules(runs, names):
     ends = []
     for name in found:
         history = runs.history(name)
-        axes[0].plot(history["epoch"], history["learning_rate"], color=colours[name], drawstyle="steps-post")
-        axes[1].plot(history["epoch"], history["val_accuracy"], color=colours[name])
+        style = {"color": colours[name], "linestyle": (0, (3, 3)) if name == names[-1] else "-"}
+        axes[0].plot(history["epoch"], history["learning_rate"], drawstyle="steps-post", **style)
+        axes[1].plot(history["epoch"], history["val_accuracy"], **style)
         for event in runs.get(name, "events") or []:
             row = history[history["epoch"] == event["epoch"]]
             if "divided" in event["event"] and not row.empty:

@@ -12,7 +12,7 @@ from hw2 import images, labels, predict
 
 def classifiers_part(models):
     """Lay out the part that asks every classifier."""
-    headers = ["Model", "Answer", "Superclass", "Sure, %", "ms", "Test, %"]
+    headers = ["Model", "Answer", "Sure, %", "Test, %", "ms", "Superclass"]
 
     def compare_classifiers(image):
         """Yield the table as it grows: loading twenty models for the first time takes a while."""
@@ -30,7 +30,7 @@ def classifiers_part(models):
             votes[name] = votes.get(name, 0) + 1
             confidence = round(100 * float(answer.probabilities[0]), 1)
             took, accuracy = round(1000 * answer.seconds, 1), round(100 * model.figures["accuracy"], 1)
-            rows.append([key, name, parts.superclass(number), confidence, took, accuracy])
+            rows.append([key, name, confidence, accuracy, took, parts.superclass(number)])
             yield votes_text(votes, len(rows), len(models), broken), rows
 
     gr.Markdown("## One image, every classifier", elem_classes="heading")
@@ -43,7 +43,7 @@ def classifiers_part(models):
             text = parts.say(parts.waiting("Their answers come one by one."))
             table = gr.Dataframe(
                 headers=headers,
-                datatype=["str", "str", "str", "number", "number", "number"],
+                datatype=["str", "str", "number", "number", "number", "str"],
                 interactive=False,
                 label="Answers",
                 show_label=False,
@@ -56,7 +56,7 @@ def classifiers_part(models):
         **common,
         api_name="compare_classifiers",
         api_description="Show one image to every classifier. Returns the page's own text and a table: model, answer, "
-        "superclass, confidence in percent, milliseconds, accuracy on the test images in percent.",
+        "confidence in percent, accuracy on the test images in percent, milliseconds, superclass.",
     )
 
 

@@ -26,7 +26,7 @@ def run(name, config, *, data_dir, results_dir, force=False):
     There are no predictions to dump, so `predictions.npz` holds what `voc2012.explore` finds: the facts of the data.
     """
     folder = Path(results_dir) / name
-    if results.open_run(folder, config, force):
+    if not force and results.open_run(folder, config):
         return results.read_metrics(folder)
     began = time.perf_counter()
     _, validation = splits.load_training_masks(config["data"] | {"sbd": False}, data_dir, SIZE)
@@ -69,8 +69,11 @@ def run(name, config, *, data_dir, results_dir, force=False):
         "baselines": {method: figures["test"] for method, figures in baselines.items()},
         "cost": {"seconds": time.perf_counter() - began, "parameters": 0, "device": device_name()},
     }
-    if config["data"]["source"] == "voc2012":
-        facts = {split: voc2012.explore(data_dir, split) for split in ("train", "val")}
+    explored = config["data"]["source"] == "voc2012"
+    facts = {split: voc2012.explore(data_dir, split) for split in ("train", "val")} if explored else {}
+    if force:  # not before all is there to replace it
+        results.open_run(folder, config, force=True)
+    if facts:
         results.write_arrays(
             folder / results.PREDICTIONS,
             {f"{split}_{name}": values for split, arrays in facts.items() for name, values in arrays.items()},

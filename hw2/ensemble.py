@@ -27,7 +27,7 @@ def run(name, config, *, results_dir, force=False):
     """
     folder = Path(results_dir) / name
     endings = {run: results.read_json(Path(results_dir) / run / results.FINAL) for run in config["members"]}
-    if results.open_run(folder, config, force):
+    if not force and results.open_run(folder, config):
         finished = results.read_metrics(folder)
         if endings == {run: member["final"] for run, member in finished["members"].items()}:
             return finished

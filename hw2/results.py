@@ -87,12 +87,14 @@ def write_csv(path, rows):
 
 
 def read_csv(path):
-    """Return the rows of a file that `write_csv` wrote: numbers as int or float, empty cells as None."""
+    """Return the rows of a file that `write_csv` wrote: numbers as int or float, empty or missing cells as None."""
     with open(path, newline="") as file:
         return [{key: _number(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
 
 
 def _number(cell):
+    if cell is None:  # a file that was cut off
+        return None
     if "_" in cell:  # Python would read "2007_000032", an image of VOC, as a number
         return cell
     for kind in (int, float):

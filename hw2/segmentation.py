@@ -38,9 +38,9 @@ def loss_and_metric(phase, config):
 def measure(config, model, train, validation, data_dir, folder):
     """Return `(data, figures, predictions)`; write `images.csv`. See `hw2.results` for what is in them.
 
-    Probabilities are brought back to each image's own
-    size before they are compared with the truth. The test images, VOC's official "val", are loaded here, at the end of
-    a run, and nowhere else. The threshold is the one of the greatest foreground IoU on the validation images.
+    Probabilities are brought back to each image's own size before they are compared with the truth. The test images,
+    VOC's official "val", are loaded here, at the end of a run, and nowhere else. The threshold is the one of the
+    greatest foreground IoU on the validation images.
     """
     test = splits.load_test_masks(config["data"], data_dir, config["model_arguments"]["image_size"])
     binary = num_classes(config) == 2
@@ -101,7 +101,7 @@ def measure(config, model, train, validation, data_dir, folder):
 def thumbnails(image, truth, probability):
     """Return what the report shows of one image, each at most `THUMBNAIL` pixels high and wide, as uint8.
 
-    image: RGB. truth: labels, void 255. probability: 255 times that of the foreground; for more than two classes
+    image: RGB. truth: labels, void 255. probability: 255 times that of the foreground; for more than two classes also
     prediction: labels.
     """
     height, width = truth.shape
@@ -113,5 +113,5 @@ def thumbnails(image, truth, probability):
     }
     small = voc2012.from_square(probability, height, width)
     if small.ndim == 3:
-        return arrays | {"prediction": small.argmax(-1).astype(np.uint8)}
+        arrays["prediction"], small = small.argmax(-1).astype(np.uint8), 1 - small[..., 0]
     return arrays | {"probability": np.rint(255 * small.clip(0, 1)).astype(np.uint8)}

@@ -63,10 +63,11 @@ def boundary(prediction, truth):
     segmentation", 2015).
 
     The true contour lies somewhere in the void band around each object: it is drawn through the band's middle, each
-    void pixel counting as its nearest labelled one, for both masks alike where the prediction is free to differ. Void
-    pixels are counted neither in the intersection nor in the union of boundary IoU.
+    void pixel counting as its nearest labelled one, in both masks, so that nothing that is predicted there is right or
+    wrong. Void pixels are counted neither in the intersection nor in the union of boundary IoU.
     """
     foreground, valid = fill_void(truth), truth != VOID
+    prediction = np.where(valid, prediction, foreground)
     diagonal = np.hypot(*truth.shape)
     if not foreground.any() or not prediction.any():
         same = not foreground.any() and not prediction.any()

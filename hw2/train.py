@@ -38,6 +38,7 @@ class State:
     history: list = dataclasses.field(default_factory=list)
     events: list = dataclasses.field(default_factory=list)
     feature_seconds: float = 0.0
+    feature_cpu_seconds: float = 0.0
     peak_memory_mib: float = 0.0
     started_from: dict | None = None  # the `final.json` of the run whose weights it took
     # of the current phase
@@ -67,7 +68,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     parent = config.get("weights", "imagenet")
     parent = None if parent == "imagenet" else Path(results_dir) / run_name(parent, config["seed"])
     parent_ending = parent and results.read_json(parent / results.FINAL)
-    if results.open_run(folder, config, force):
+    if not force and results.open_run(folder, config):
         metrics = results.read_metrics(folder)
         if parent_ending and metrics.get("started_from") != parent_ending:
             log(f"{name}: {parent.name}, from whose weights it started, is another one by now: --force trains it again")
@@ -82,17 +83,21 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     task = TASKS[config["task"]]
     train, validation = task.load_training(config, data_dir)
     model = build_model(config)
-    state, arrays = load_state(folder, model, State(keras.backend.backend(), precision, started_from=parent_ending))
-    if not arrays:
+    if force or not (folder / results.STATE).exists():
         set_first_weights(model, config, parent, train.images, data_dir)
+    if force:  # not before all that it takes is there: what is thrown away is a finished run, perhaps
+        results.open_run(folder, config, force=True)
+    state, arrays = load_state(folder, model, State(keras.backend.backend(), precision, started_from=parent_ending))
     while state.phase < len(config["phases"]):
         phase = Phase(**config["phases"][state.phase])
         model = build_model(config, phase.image_size, weights_of=model)
         set_trainable(model, phase.trainable)
-        trained, train_inputs, validation_inputs, labels, seconds = inputs_of_phase(
+        trained, train_inputs, validation_inputs, labels, took = inputs_of_phase(
             model, phase, train, validation, data_dir, log
         )
-        state.feature_seconds += seconds if state.epoch == 0 else 0.0
+        if state.epoch == 0:
+            state.feature_seconds += took[0]
+            state.feature_cpu_seconds += took[1]
         targets = task.targets(labels, config)
         validation_batches = Batches(
             validation_inputs, task.targets(validation.labels, config), task.PREDICTION_BATCH_SIZE
@@ -194,8 +199,9 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         "cost": {
             "seconds": sum(row["seconds"] for row in state.history) + state.feature_seconds,
             # all cores together: tells a slow run from one that shared the machine
-            "cpu_seconds": sum(row["cpu_seconds"] for row in state.history),
+            "cpu_seconds": sum(row["cpu_seconds"] for row in state.history) + state.feature_cpu_seconds,
             "feature_seconds": state.feature_seconds,
+            "feature_cpu_seconds": state.feature_cpu_seconds,
             "epochs": len(state.history),
             # of the last phase, with all that an epoch takes: compilation in the first, validation in each
             "images_per_second": sum(r["images"] for r in last_phase) / sum(r["seconds"] for r in last_phase),
@@ -271,10 +277,10 @@ def set_trainable(model, first):
 
 
 def inputs_of_phase(model, phase, train, validation, data_dir, log):
-    """Return `(trained, train_inputs, validation_inputs, train_labels, feature_seconds)` for a phase.
+    """Return `(trained, train_inputs, validation_inputs, train_labels, took)` for a phase.
 
     Where the first layers are frozen and nothing random comes before them, `trained` is the rest of the model, on
-    cached features; else it is the whole model, on images.
+    cached features; else it is the whole model, on images. took: what the features cost, [seconds, processor seconds].
     """
     train_images, labels = train.images, train.labels
     if phase.mirrored:
@@ -287,12 +293,12 @@ def inputs_of_phase(model, phase, train, validation, data_dir, log):
     # a U-Net's skips go past every place where it could be cut
     skips = any(isinstance(layer, keras.layers.Concatenate) for layer in model.layers)
     if random or skips or not any(layer.weights for layer in model.layers[:first]):
-        return model, train_images, validation.images, labels, 0.0
+        return model, train_images, validation.images, labels, [0.0, 0.0]
     cut = model.layers[first].input
     frozen, rest = keras.Model(model.inputs, cut, name="frozen"), keras.Model(cut, model.outputs, name="rest")
-    train_features, train_seconds = features.cached_features(frozen, train_images, data_dir, log)
-    validation_features, validation_seconds = features.cached_features(frozen, validation.images, data_dir, log)
-    return rest, train_features, validation_features, labels, train_seconds + validation_seconds
+    train_features, *of_train = features.cached_features(frozen, train_images, data_dir, log)
+    validation_features, *of_validation = features.cached_features(frozen, validation.images, data_dir, log)
+    return rest, train_features, validation_features, labels, np.add(of_train, of_validation).tolist()
 
 
 def compile_for_phase(model, phase, steps_per_epoch, loss, metric):

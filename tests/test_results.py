@@ -18,6 +18,8 @@ def test_json_csv_and_arrays_come_back(tmp_path):
     rows.append({"epoch": 3, "loss": 0.5, "note": "2007_000032"})  # an image of VOC and no number
     results.write_csv(tmp_path / "a.csv", rows)
     assert results.read_csv(tmp_path / "a.csv") == rows
+    (tmp_path / "cut.csv").write_text("epoch,loss,note\n1,0.5")
+    assert results.read_csv(tmp_path / "cut.csv") == [{"epoch": 1, "loss": 0.5, "note": None}]
     arrays = {"logits": np.arange(6, dtype=np.float16).reshape(2, 3), "indices": np.array([3, 1])}
     results.write_arrays(tmp_path / "a.npz", arrays)
     read = results.read_arrays(tmp_path / "a.npz")

@@ -104,6 +104,7 @@ def test_classes(tmp_path):
     assert metrics["threshold"] is None and len(metrics["test"]["class_iou"]) == 21
     arrays = results.read_arrays(tmp_path / "results" / "masks" / "predictions.npz")
     assert arrays["panel_0_prediction"].max() < 21
+    assert arrays["panel_0_probability"].shape == arrays["panel_0_prediction"].shape
 
 
 def test_foreground_figures_by_hand():

@@ -357,6 +357,10 @@ def test_weights_of_another_run(scratch, tmp_path):
     (folder / "results" / "other" / "model.keras").unlink()  # as in a fresh clone
     with pytest.raises(train.TrainingError, match="--only other --force"):
         train.run("fifth", config | {"weights": "other"}, **data)
+    # --force throws nothing away that it cannot replace
+    with pytest.raises(train.TrainingError, match="--only absent"):
+        train.run("other", config | {"weights": "absent"}, **data, force=True)
+    assert results.run_state(folder / "results" / "other") == "finished"
 
 
 def test_maps_of_where_the_model_looked(scratch):

@@ -17,10 +17,11 @@ BATCH_SIZE = 250
 
 
 def cached_features(frozen, images, data_dir, log=print):
-    """Return `(features, seconds)`: `frozen` applied to images, from the cache where it has been before.
+    """Return `(features, seconds, cpu_seconds)`: `frozen` applied to images, from the cache where it has been before.
 
     frozen: keras.Model without anything random. images: (n, height, width, 3) uint8.
-    features: (n, ...) float16. seconds: what computing them took, now or when they were put into the cache.
+    features: (n, ...) float16. seconds, cpu_seconds: what computing them took by the clock and by all cores together,
+    now or when they were put into the cache.
 
     A file is named by a digest of what the numbers in it depend on: the layers and their number format, the weights,
     the images, the backend. So nothing stale is ever read, and what is no longer used can just be deleted.
@@ -30,7 +31,7 @@ def cached_features(frozen, images, data_dir, log=print):
     model_digest.update(keras.backend.backend().encode())
     for weights in frozen.get_weights():
         model_digest.update(np.ascontiguousarray(weights))
-    collected, total = np.empty((len(images), *frozen.output_shape[1:]), np.float16), 0.0
+    collected, total = np.empty((len(images), *frozen.output_shape[1:]), np.float16), np.zeros(2)
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
         digest = model_digest.copy()
@@ -38,17 +39,17 @@ def cached_features(frozen, images, data_dir, log=print):
         path = Path(data_dir) / "cache" / f"features-{digest.hexdigest()}.npz"
         stored = _read(path)
         if stored is None:
-            began = time.perf_counter()
+            began = np.array([time.perf_counter(), time.process_time()])
             computed = predict(frozen, part, BATCH_SIZE)
-            seconds = time.perf_counter() - began
+            seconds, cpu_seconds = np.array([time.perf_counter(), time.process_time()]) - began
             if not np.abs(computed).max() <= np.finfo(np.float16).max:
                 raise DataError("The frozen layers give numbers beyond float16's range; cut the network elsewhere.")
-            stored = {"features": computed.astype(np.float16), "seconds": np.array(seconds)}
+            stored = {"features": computed.astype(np.float16), "seconds": seconds, "cpu_seconds": cpu_seconds}
             write_arrays(path, stored, compress=False)
             log(f"  features of {start + len(part):,} of {len(images):,} images ({len(part) / seconds:,.0f} a second)")
         collected[start : start + len(part)] = stored["features"]
-        total += float(stored["seconds"])
-    return collected, total
+        total += [stored["seconds"], stored["cpu_seconds"]]
+    return collected, *total.tolist()
 
 
 def _read(path):

@@ -22,13 +22,15 @@ from hw2 import DataError, WeightsUnavailable, experiments, results
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax")
+# Where each budget's results go unless --results says otherwise: a folder holds runs of one budget.
+FOLDERS = {"smoke": ".smoke-results", "cpu": "results", "gpu": "results-gpu"}
 
 
 def main():
     arguments = parse_arguments()
     names = arguments.only or list(experiments.EXPERIMENTS)
     if arguments.list:
-        print_list(names, arguments.results)
+        print_list(names, arguments.results or ROOT / FOLDERS[arguments.budget or "cpu"])
         return 0
     os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -45,6 +47,7 @@ def main():
     budget = arguments.budget or ("gpu" if has_gpu else "cpu")
     if budget == "gpu" and not has_gpu:
         print(f"{arguments.backend} sees no GPU: the gpu budget takes days on a CPU (README, Train).", file=sys.stderr)
+    arguments.results = arguments.results or ROOT / FOLDERS[budget]
     runs = [(name, seed) for name in names for seed in experiments.seeds_of(name, budget, arguments.seed)]
     began, failed, skipped = time.monotonic(), [], []
     for number, (name, seed) in enumerate(runs, start=1):
@@ -112,7 +115,7 @@ def parse_arguments():
     parser.add_argument("--list", action="store_true", help="show the experiments and how they stand, train nothing")
     parser.add_argument("--force", action="store_true", help="train again, and throw away what is there for these runs")
     parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
-    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results, for smoke .smoke-results")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results, results-gpu or .smoke-results")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -134,7 +137,6 @@ def parse_arguments():
         parser.error(f"KERAS_BACKEND is {arguments.backend}; this trains on {' or '.join(BACKENDS)}: see --backend")
     if not arguments.list and not is_installed(arguments.backend):
         parser.error(f"{arguments.backend} is not installed: pip install {arguments.backend}")
-    arguments.results = arguments.results or ROOT / (".smoke-results" if arguments.budget == "smoke" else "results")
     return arguments
 
 

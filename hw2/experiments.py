@@ -167,6 +167,7 @@ LONGER = (
     LONGER_PHASE,
 )
 
+# All of them train on SBD's masks too, beside those of VOC's own "train".
 Segmentation = functools.partial(Experiment, task="segmentation", num_classes=2, sbd=True)
 # Segmentation: image and mask move together, colours change on the image alone.
 JOINT = {"joint": ("joint_flip", "joint_scale_crop"), "augment": ("jitter",)}
@@ -254,7 +255,16 @@ EXPERIMENTS = {
         weights="imagenet",
         phases=(HEAD_FIRST, TUNE_BLOCK5),
     ),
-    # The same with every image shifted and mirrored anew each epoch: nothing can be cached, all of VGG16 runs each
+    # The control for the low rate: the block at the head's own.
+    "vgg16_block5_fast": Experiment(
+        question="What does a rate ten times as high do to the upper block?",
+        cost="cpu 15 min after vgg16_block5; gpu 2 min",
+        model="vgg16_classifier",
+        model_arguments=DENSE_BN,
+        weights="imagenet",
+        phases=(HEAD_FIRST, dataclasses.replace(TUNE_BLOCK5, learning_rate=1e-3)),
+    ),
+    # vgg16_block5 with every image shifted and mirrored anew each epoch: nothing can be cached, all of VGG16 runs each
     # time.
     "vgg16_block5_augment": Experiment(
         question="Does augmentation make sense when only the upper block is tuned?",
@@ -355,6 +365,14 @@ EXPERIMENTS = {
         model_arguments=RESIDUAL,
         phases=(CHAIN_AUGMENT,),
         extras=("robustness",),
+    ),
+    # And at the smaller depth, where training is not hard: do they still help?
+    "scratch_residual_shallow": Experiment(
+        question="Do residual connections help a network that is not deep?",
+        cost="cpu 8 min; gpu 3 min",
+        model="scratch_classifier",
+        model_arguments={**RESIDUAL, "units": 1},
+        phases=(CHAIN_AUGMENT,),
     ),
     # The mean rate of the schedule, all the time. Outcome: 48 % on validation, as much as the schedule has after seven
     # of its ten epochs.

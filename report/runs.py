@@ -1,6 +1,7 @@
 """Read `results/` for the report: finished runs only, each file at most once, nothing that needs TensorFlow."""
 
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +12,12 @@ from hw2 import experiments, results
 CHAPTERS = {
     "VGG16": (
         *("vgg16_features_linear", "vgg16_features_dense", "vgg16_features_dense_bn", "vgg16_features_flip"),
-        *("vgg16_block5", "vgg16_block5_augment", "vgg16_full", "vgg16_full_augment"),
+        *("vgg16_block5", "vgg16_block5_fast", "vgg16_block5_augment", "vgg16_full", "vgg16_full_augment"),
         *("vgg16_upsampled_features", "vgg16_upsampled_full"),
     ),
     "From scratch": (
         *("scratch_plain", "scratch_bn", "scratch_bn_augment", "scratch_deep", "scratch_residual"),
-        *("scratch_residual_constant", "scratch_residual_plateau", "scratch_separable"),
+        *("scratch_residual_shallow", "scratch_residual_constant", "scratch_residual_plateau", "scratch_separable"),
         *("scratch_final", "scratch_final-seed1", "scratch_final-seed2", "scratch_final_48px", "scratch_final_longer"),
         *("scratch_residual_10classes", "scratch_residual_20classes", "scratch_residual_50classes"),
     ),
@@ -78,6 +79,39 @@ class Runs:
     def history(self, run):
         """Return `history.csv` as a data frame; an empty one for an ensemble."""
         return self._read(run, results.HISTORY, lambda path: pd.DataFrame(results.read_csv(path)), pd.DataFrame())
+
+    def epoch_seconds(self, run):
+        """Return the seconds of each epoch, (epochs,): on a CPU the processor time over the number of cores, where
+        that was recorded. The clock would count what else the machine did meanwhile."""
+        history, cores = self.history(run), self._cores(run)
+        return history["cpu_seconds"] / cores if cores and "cpu_seconds" in history else history["seconds"]
+
+    def feature_seconds(self, run):
+        """Return what the features of frozen layers cost, counted like `epoch_seconds`, or None."""
+        cores, processor = self._cores(run), self.get(run, "cost.feature_cpu_seconds")
+        return processor / cores if cores and processor is not None else self.get(run, "cost.feature_seconds")
+
+    def training_seconds(self, run):
+        """Return what training took, with features, or all members of an ensemble; None for what is not finished."""
+        members = self.get(run, "members") or ()
+        if members and not self.missing(members):
+            return sum(self.training_seconds(member) for member in members)
+        if self.history(run).empty:
+            return self.get(run, "cost.seconds")
+        return float(self.epoch_seconds(run).sum()) + (self.feature_seconds(run) or 0)
+
+    def images_per_second(self, run):
+        """Return the speed of the last phase of training, validation included, or None."""
+        history = self.history(run)
+        if history.empty or "images" not in history:
+            return self.get(run, "cost.images_per_second")
+        last = history["phase"] == history["phase"].max()
+        return float(history["images"][last].sum() / self.epoch_seconds(run)[last].sum())
+
+    def _cores(self, run):
+        """Return the number of cores of the CPU that trained a run; None for a GPU."""
+        found = re.search(r"(\d+) cores", self.get(run, "cost.device") or "")
+        return int(found[1]) if found else None
 
     def images(self, run):
         """Return `images.csv`, one row a test image of a segmentation run, as a data frame; an empty one without it."""

@@ -62,12 +62,12 @@ def boundary(prediction, truth):
     either contour to the nearest one of the other (Taha and Hanbury, "Metrics for evaluating 3D medical image
     segmentation", 2015).
 
-    The true contour lies somewhere in the void band around each object: it is drawn through the band's middle, each
-    void pixel counting as its nearest labelled one, in both masks, so that nothing that is predicted there is right or
-    wrong. Void pixels are counted neither in the intersection nor in the union of boundary IoU.
+    The true contour lies somewhere in the void band around each object: it is drawn through the band's middle, and so
+    is the predicted one where it runs within the band (`settle_void`), so that there nothing is right or wrong. Void
+    pixels are counted neither in the intersection nor in the union of boundary IoU.
     """
     foreground, valid = fill_void(truth), truth != VOID
-    prediction = np.where(valid, prediction, foreground)
+    prediction = settle_void(prediction, truth, foreground)
     diagonal = np.hypot(*truth.shape)
     if not foreground.any() or not prediction.any():
         same = not foreground.any() and not prediction.any()
@@ -101,6 +101,23 @@ def fill_void(truth):
         return (truth > 0) & ~void
     nearest = distance_transform_edt(void, return_distances=False, return_indices=True)
     return truth[tuple(nearest)] > 0
+
+
+def settle_void(prediction, truth, foreground):
+    """Return the prediction with the truth's side in those void pixels around which it is right.
+
+    Right around a void pixel: at the nearest pixel that is labelled foreground and at the nearest one that is labelled
+    background. Where the prediction runs over the band to one side it stays as it is: with the band alone corrected, a
+    mask that is too large would get the true contour, and a ring besides.
+
+    foreground: (height, width) bool, what `fill_void` makes of the truth.
+    """
+    right = truth == VOID
+    for side in (truth == 0, (truth > 0) & (truth != VOID)):
+        if side.any() and right.any():
+            nearest = distance_transform_edt(~side, return_distances=False, return_indices=True)
+            right = right & (prediction == foreground)[tuple(nearest)]
+    return np.where(right, foreground, prediction)
 
 
 def _distance_to_outside(mask):

@@ -222,12 +222,12 @@ def receptive_field():
 
 def cost(runs, names):
     """Test accuracy against training time, one point a run; the area of a point grows with the parameters."""
-    found = [name for name in runs.finished(names) if runs.get(name, "cost.seconds")]
+    found = [name for name in runs.finished(names) if runs.training_seconds(name)]
     if not found:
         return waiting(names)
     fig, ax = plt.subplots(figsize=(WIDTH, 4.2))
     families = {"vgg16": (BLUE, "VGG16"), "scratch": (RED, "from scratch"), "ensemble": (GREEN, "ensembles")}
-    seconds = np.array([runs.get(name, "cost.seconds") for name in found])
+    seconds = np.array([runs.training_seconds(name) for name in found])
     accuracy = np.array([runs.get(name, "test.accuracy") for name in found])
     size = np.array([runs.get(name, "cost.parameters") or 0 for name in found])
     colours = [families.get(name.partition("_")[0], (GREY, ""))[0] for name in found]
@@ -549,7 +549,7 @@ def voc_shapes(runs, run="seg_baselines"):
 
 
 def panel(runs, run, position):
-    """Return {"identifier", "image", "truth", "probability" or "prediction"} of one dumped test image."""
+    """Return {"identifier", "image", "truth", "probability"} of a dumped test image, and 21 classes' "prediction"."""
     arrays = runs.arrays(run)
     keys = ("image", "truth", "probability", "prediction")
     found = {key: arrays[f"panel_{position}_{key}"] for key in keys if f"panel_{position}_{key}" in arrays}
@@ -608,16 +608,16 @@ def errors(prediction, truth):
     return picture
 
 
-def outputs(runs, names, each=2):
-    """Best, median and worst test images by IoU: image, truth, probability, right and wrong pixels."""
+def outputs(runs, names, shown=(("best", 1), ("median", 2), ("worst", 4))):
+    """Best, median and worst test images by IoU, so many of each: image, truth, probability, right and wrong pixels."""
     run = first_with_panels(runs, names)
     if run is None:
         return waiting(names)
     positions = {identifier: index for index, identifier in enumerate(map(str, runs.arrays(run)["panel_identifiers"]))}
     chosen = [
         (kind, identifier)
-        for kind in ("best", "median", "worst")
-        for identifier in list(dict.fromkeys(runs.get(run, f"examples.{kind}") or []))[:each]
+        for kind, count in shown
+        for identifier in list(dict.fromkeys(runs.get(run, f"examples.{kind}") or []))[:count]
         if identifier in positions
     ] or [("panel", identifier) for identifier in list(positions)[:4]]
     threshold = runs.get(run, "threshold") or 0.5
@@ -627,10 +627,9 @@ def outputs(runs, names, each=2):
     headings(axes[0], ("image", "truth", "probability", "right and wrong"))
     for row, (kind, identifier) in zip(axes, chosen, strict=True):
         found = panel(runs, run, positions[identifier])
-        probability = found.get("probability")
-        if probability is None:
-            probability = np.where(found["prediction"] > 0, 255, 0).astype(np.uint8)
-        wrong = errors(probability >= 255 * threshold, found["truth"])
+        probability = found["probability"]
+        answer = found["prediction"] > 0 if "prediction" in found else probability >= 255 * threshold
+        wrong = errors(answer, found["truth"])
         pictures(row, [found["image"], overlay(found["image"], found["truth"]), probability, wrong])
         score = scores.get(identifier)
         label = kind + ("" if score is None else f"\nIoU {score:.2f}")
@@ -680,12 +679,12 @@ def precision_recall(runs, names):
 
 
 def decoders(runs, conclusions, pairs):
-    """Transposed against bilinear: foreground IoU and checkerboard measure of each seed, pairs joined."""
+    """Transposed against bilinear: mean IoU of an image and checkerboard measure of each seed, pairs joined."""
     found = [pair for pair in pairs if any(runs.seeds(name) for name in pair)]
     if not found:
         return waiting([name for pair in pairs for name in pair])
     fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
-    for ax, path in zip(axes, ("test.iou", "checkerboard"), strict=True):
+    for ax, path in zip(axes, ("test.images.iou.mean", "checkerboard"), strict=True):
         for index, (transposed, bilinear) in enumerate(found):
             for run in runs.seeds(transposed):
                 other = bilinear + run.removeprefix(transposed)
@@ -699,7 +698,7 @@ def decoders(runs, conclusions, pairs):
         labels = [short(pair[0]).removesuffix(" transpose") for pair in found]
         ax.set_xticks(range(len(found)), labels)
         ax.set_xlim(-0.5, len(found) - 0.5)
-    axes[0].set_title("foreground IoU")
+    axes[0].set_title("mean IoU of an image")
     axes[1].set_title("checkerboard (1: none)")
     axes[1].axhline(1, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     handles = [plt.Line2D([], [], color=colour, marker="o", linestyle="") for colour in (RED, BLUE)]

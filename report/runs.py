@@ -1,7 +1,6 @@
 """Read `results/` for the report: finished runs only, each file at most once, nothing that needs TensorFlow."""
 
 import os
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -80,25 +79,20 @@ class Runs:
         """Return `history.csv` as a data frame; an empty one for an ensemble."""
         return self._read(run, results.HISTORY, lambda path: pd.DataFrame(results.read_csv(path)), pd.DataFrame())
 
+    def training_seconds(self, run):
+        """Return what training took, see `hw2.results.training_seconds`; None for what is not finished."""
+        return results.training_seconds(self.metrics[run]["cost"]) if run in self else None
+
     def epoch_seconds(self, run):
-        """Return the seconds of each epoch, (epochs,): on a CPU the processor time over the number of cores, where
-        that was recorded. The clock would count what else the machine did meanwhile."""
-        history, cores = self.history(run), self._cores(run)
+        """Return the seconds of each epoch, (epochs,), counted like `training_seconds`."""
+        history, cores = self.history(run), results.cpu_cores(self.get(run, "cost") or {})
         return history["cpu_seconds"] / cores if cores and "cpu_seconds" in history else history["seconds"]
 
     def feature_seconds(self, run):
-        """Return what the features of frozen layers cost, counted like `epoch_seconds`, or None."""
-        cores, processor = self._cores(run), self.get(run, "cost.feature_cpu_seconds")
-        return processor / cores if cores and processor is not None else self.get(run, "cost.feature_seconds")
-
-    def training_seconds(self, run):
-        """Return what training took, with features, or all members of an ensemble; None for what is not finished."""
-        members = self.get(run, "members") or ()
-        if members and not self.missing(members):
-            return sum(self.training_seconds(member) for member in members)
-        if self.history(run).empty:
-            return self.get(run, "cost.seconds")
-        return float(self.epoch_seconds(run).sum()) + (self.feature_seconds(run) or 0)
+        """Return what the features of frozen layers cost, counted like `training_seconds`, or None."""
+        cost = self.get(run, "cost") or {}
+        cores, processor = results.cpu_cores(cost), cost.get("feature_cpu_seconds")
+        return processor / cores if cores and processor is not None else cost.get("feature_seconds")
 
     def images_per_second(self, run):
         """Return the speed of the last phase of training, validation included, or None."""
@@ -107,11 +101,6 @@ class Runs:
             return self.get(run, "cost.images_per_second")
         last = history["phase"] == history["phase"].max()
         return float(history["images"][last].sum() / self.epoch_seconds(run)[last].sum())
-
-    def _cores(self, run):
-        """Return the number of cores of the CPU that trained a run; None for a GPU."""
-        found = re.search(r"(\d+) cores", self.get(run, "cost.device") or "")
-        return int(found[1]) if found else None
 
     def images(self, run):
         """Return `images.csv`, one row a test image of a segmentation run, as a data frame; an empty one without it."""

@@ -123,7 +123,7 @@ class Conclusions:
         )
 
     def count(self):
-        """Return how many differences of accuracy the text has drawn on so far."""
+        """Return how many differences of accuracy or IoU the text has drawn on so far."""
         return sum(value is not None for key, value in self._differences.items() if key[0] != "calibration")
 
     def change(self, what, run, other, plural=False):
@@ -164,7 +164,7 @@ class Conclusions:
         return Text("not measured" if gap is None else f"{signed(100 * gap)} points")
 
     def fit(self, run):
-        """Return a clause that names what the last epoch shows: over- or underfitting. Limits: 10 and 3 points."""
+        """Return a clause that names over- or underfitting in the last epoch, by the limits that the text gives."""
         gap = self.gap(run)
         if gap is None:
             return unmeasured([run])
@@ -198,8 +198,12 @@ class Conclusions:
             )
         return self._differences[key]
 
-    def best(self, names, path="test.accuracy"):
-        """Return the finished run with the highest value, or None."""
+    def best(self, names, figure="accuracy"):
+        """Return the finished run with the highest figure on the validation images, or None.
+
+        Not on the test images: the best of many test figures flatters itself, as any maximum of noisy numbers does.
+        """
+        path = f"validation.{figure}"
         found = [name for name in self.runs.finished(names) if self.runs.get(name, path) is not None]
         return max(found, key=lambda name: self.runs.get(name, path), default=None)
 
@@ -212,7 +216,7 @@ class Conclusions:
             return None
         return float(np.mean(values)), float(np.std(values, ddof=1)), len(values)
 
-    def over_seeds(self, name, other, path="test.iou"):
+    def over_seeds(self, name, other, path="test.images.iou.mean"):
         """Return by how much the second's figure exceeds the first's, paired by seed, as `stats.Interval`.
 
         Student's interval over the seeds that both have: with three of them it is wide, and says so. None for fewer
@@ -233,6 +237,12 @@ class Conclusions:
 
         Where both have several seeds, an image's difference is the mean over the seeds.
         """
+        key = ("images", name, other, column)
+        if key not in self._differences:
+            self._differences[key] = self._over_images(name, other, column)
+        return self._differences[key]
+
+    def _over_images(self, name, other, column):
         columns = []
         for one in self.runs.seeds(name):
             tables = [self.runs.images(run) for run in (one, other + one.removeprefix(name))]
@@ -258,12 +268,12 @@ class Conclusions:
 
     # ensembles, and the abstract --------------------------------------------------------------------------------
 
-    def headline(self, names, what, path="test.accuracy", measure="of the test images right"):
-        """Return a clause on the best of `names`."""
-        best = self.best(names, path)
+    def headline(self, names, what, figure="accuracy", measure="of the test images right"):
+        """Return a clause on the best of `names`, chosen on the validation images."""
+        best = self.best(names, figure)
         if best is None:
             return Text(f"{what} has not run yet")
-        return Text(f"{what} gets {percent(self.runs.get(best, path))} {measure} (`{best}`)")
+        return Text(f"{what} gets {percent(self.runs.get(best, f'test.{figure}'))} {measure} (`{best}`)")
 
     def ensemble_gain(self, name):
         """Return what an ensemble adds to its mean member, to its best member (with interval), and that one's name."""

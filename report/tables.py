@@ -94,7 +94,7 @@ def classifiers(runs, conclusions, names, steps=True, against=None):
             "test loss (nats)": runs.get(name, "test.loss"),
             "gap (points)": conclusions.gap(name),
             "parameters (M)": runs.get(name, "cost.parameters"),
-            "training (min)": runs.get(name, "cost.seconds"),
+            "training (min)": runs.training_seconds(name),
         }
         rows.append(row)
         before = name
@@ -113,8 +113,8 @@ def frozen_cost(runs, names):
     rows = [
         {
             "run": short(name),
-            "base on all images (min)": runs.get(name, "cost.feature_seconds"),
-            "head, each epoch (s)": runs.history(name)["seconds"].median(),
+            "base on all images (min)": runs.feature_seconds(name),
+            "head, each epoch (s)": runs.epoch_seconds(name).median(),
             "epochs": runs.get(name, "cost.epochs"),
             "test accuracy (%)": runs.get(name, "test.accuracy"),
         }
@@ -151,8 +151,8 @@ def input_sizes(runs, names):
             "input (px)": (runs.config(name).get("model_arguments") or {}).get("image_size"),
             "test accuracy (%)": runs.get(name, "test.accuracy"),
             "multiply-adds (M)": runs.get(name, "cost.multiply_adds"),
-            "base, once (min)": runs.get(name, "cost.feature_seconds"),
-            "training in all (min)": runs.get(name, "cost.seconds"),
+            "base, once (min)": runs.feature_seconds(name),
+            "training in all (min)": runs.training_seconds(name),
         }
         for name in runs.finished(names)
     ]
@@ -173,7 +173,7 @@ def efficiency(runs, names):
             "test accuracy (%)": runs.get(name, "test.accuracy"),
             "parameters (M)": runs.get(name, "cost.parameters"),
             "multiply-adds (M)": runs.get(name, "cost.multiply_adds"),
-            "training (images/s)": runs.get(name, "cost.images_per_second"),
+            "training (images/s)": runs.images_per_second(name),
             "per 100 M multiply-adds (ms)": per_arithmetic(runs, name),
         }
         for name in runs.finished(names)
@@ -191,7 +191,7 @@ def efficiency(runs, names):
 
 def per_arithmetic(runs, name):
     """Return the milliseconds of training that 100 million multiply-adds of the forward pass take, or None."""
-    speed, arithmetic = runs.get(name, "cost.images_per_second"), runs.get(name, "cost.multiply_adds")
+    speed, arithmetic = runs.images_per_second(name), runs.get(name, "cost.multiply_adds")
     return 1000 / speed / (arithmetic / 1e8) if speed and arithmetic else None
 
 
@@ -201,13 +201,14 @@ def events(runs, conclusions, names):
         {
             "run": short(name),
             "epochs": runs.get(name, "cost.epochs"),
-            "best epoch": int(history["epoch"][history["val_accuracy"].idxmax()]),
-            "best (%)": history["val_accuracy"].max(),
-            "last (%)": history["val_accuracy"].iloc[-1],
+            "best epoch": int(history["epoch"][validated.idxmax()]),
+            "best (%)": validated.max(),
+            "last (%)": validated.iloc[-1],
             "what acted": str(conclusions.events(name)),
         }
         for name in runs.finished(names)
-        if "val_accuracy" in (history := runs.history(name))
+        if not (history := runs.history(name)).empty
+        for validated in [history["val_accuracy" if "val_accuracy" in history else "val_iou"]]
     ]
     return styled(rows, {"best (%)": share, "last (%)": share}, words=("what acted",))
 
@@ -248,7 +249,7 @@ def ensembles(runs, names):
                 "combined (%)": runs.get(name, "test.accuracy"),
                 "calibration error (%)": runs.get(name, "test.ece"),
                 "parameters (M)": runs.get(name, "cost.parameters"),
-                "training (min)": runs.get(name, "cost.seconds"),
+                "training (min)": runs.training_seconds(name),
             }
         )
     formats = {
@@ -352,7 +353,7 @@ def networks(runs, names):
                 "multiply-adds (G)": runs.get(name, "cost.multiply_adds"),
                 "training pairs": runs.get(name, "data.train"),
                 "input (px)": (config.get("model_arguments") or {}).get("image_size"),
-                "training (min)": runs.get(name, "cost.seconds"),
+                "training (min)": runs.training_seconds(name),
             }
         )
     formats = {
@@ -375,13 +376,15 @@ def decoders(runs, conclusions, pairs):
             {
                 "net": short(transposed).removesuffix(" transpose"),
                 "seeds": min(len(runs.seeds(transposed)), len(runs.seeds(bilinear))),
-                "IoU, over seeds (points)": plain(conclusions.over_seeds(transposed, bilinear)),
-                "IoU, over images (points)": plain(conclusions.over_images(transposed, bilinear)),
+                "mean IoU, over seeds (points)": plain(conclusions.over_seeds(transposed, bilinear)),
+                "mean IoU, over images (points)": plain(conclusions.over_images(transposed, bilinear)),
                 "boundary IoU, over images (points)": plain(
                     conclusions.over_images(transposed, bilinear, "boundary_iou")
                 ),
-                "parameters, transposed / bilinear (M)": both(runs, transposed, bilinear, "cost.parameters", mega),
-                "training (min)": both(runs, transposed, bilinear, "cost.seconds", minutes),
+                "parameters, transposed / bilinear (M)": both(
+                    runs.get(transposed, "cost.parameters"), runs.get(bilinear, "cost.parameters"), mega
+                ),
+                "training (min)": both(runs.training_seconds(transposed), runs.training_seconds(bilinear), minutes),
             }
         )
     return styled(rows)
@@ -391,6 +394,5 @@ def plain(interval):
     return DASH if interval is None else str(points(interval)).replace(" points", "")
 
 
-def both(runs, one, other, path, form):
-    values = [runs.get(name, path) for name in (one, other)]
-    return " / ".join(DASH if value is None else form(value) for value in values)
+def both(one, other, form):
+    return " / ".join(DASH if value is None else form(value) for value in (one, other))

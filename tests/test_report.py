@@ -167,8 +167,9 @@ def made_up_segmentation(folder, name, rng, images, source):
         truth[10 + index, 20:60] = 255
         arrays[f"panel_{index}_image"] = rng.integers(0, 255, (60, 80, 3)).astype(np.uint8)
         arrays[f"panel_{index}_truth"] = truth
-        key, value = ("prediction", truth % 255) if classes == 21 else ("probability", (truth > 0) * np.uint8(200))
-        arrays[f"panel_{index}_{key}"] = value
+        arrays[f"panel_{index}_probability"] = (truth > 0) * np.uint8(200)
+        if classes == 21:
+            arrays[f"panel_{index}_prediction"] = truth % 255
     if name == "seg_baselines":
         metrics["baselines"] = {key: figures for key in ("all_background", "all_foreground", "grabcut")}
         for split in ("train", "val"):
@@ -304,7 +305,7 @@ def test_over_seeds_is_paired_by_seed(tmp_path):
     made_up(tmp_path, runs)
     for run, iou in zip(runs, (0.50, 0.60, 0.52, 0.62), strict=True):
         metrics = results.read_metrics(tmp_path / run)
-        metrics["test"]["iou"] = iou
+        metrics["test"]["images"]["iou"]["mean"] = iou
         results.write_json(tmp_path / run / "metrics.json", metrics)
     c = statements.Conclusions(Runs(tmp_path))
     np.testing.assert_allclose(c.over_seeds("seg_book_transpose", "seg_book_bilinear"), 0.02, atol=1e-9)

@@ -38,7 +38,7 @@ def leaderboard(runs):
         test, cost = run.get("test") or {}, run.get("cost", {})
         common = [
             number(cost.get("parameters"), 1e-6, 2),
-            number(cost.get("seconds"), 1 / 60),
+            number(results.training_seconds(cost) if "seconds" in cost else None, 1 / 60),
             parts.data_of(run),
             run.get("budget"),
         ]
@@ -67,9 +67,9 @@ def curves(results_dir, runs, quantity):
     for run in runs:
         try:
             history = results.read_csv(results_dir / run / results.HISTORY)
-        except OSError:  # ensembles are not trained
+        except OSError:
             continue
-        column = QUANTITIES[quantity]
+        column = QUANTITIES[quantity]  # some runs have other ones, and a file may be cut off
         rows += [
             {"epoch": row["epoch"], "value": row[column], "run": run}
             for row in history

@@ -2,6 +2,7 @@
 
 import html
 import os
+import shlex
 from pathlib import Path
 
 import hw2  # noqa: F401  before anything imports Keras: it chooses TensorFlow's kernels
@@ -173,15 +174,16 @@ def masthead(runs):
         (("segmentation",), "best segmenter", "iou"),
     ):
         found = [
-            (run["test"][figure], key)
+            (run["validation"][figure], run["test"][figure], key)
             for key, run in runs.items()
             if run.get("task") in tasks
             and figure in run.get("test", {})
+            and figure in run.get("validation", {})
             and run["data"].get("source") != "synthetic"
             and run["data"].get("classes", 100) in (100, 2)
         ]
         if found:
-            best, key = max(found)
+            _, best, key = max(found)  # the best of many test figures would flatter itself
             shown = f"{best:.1%}" if figure == "accuracy" else f"{best:.3f}"
             meaning = "of test images right" if figure == "accuracy" else "IoU on test images"
             facts.append(f"<div><dt>{name}</dt><dd>{shown} <small>{meaning}, {html.escape(key)}</small></dd></div>")
@@ -198,8 +200,11 @@ def no_model(kind, results_dir, figures_only):
     only = {"classifier": "vgg16_block5", "segmenter": "seg_unet_scratch", "model": "vgg16_block5"}[kind]
     folder = html.escape(results_dir.name)
     options = " --force" if only in figures_only else ""  # else it would be skipped: it is finished
-    if results_dir.resolve() != HERE.parent / "results":
-        options += f" --results {html.escape(str(results_dir))}"
+    folders = results_dir.resolve()
+    if folders != HERE.parent / "results":
+        inside = folders.is_relative_to(HERE.parent)
+        shown = folders.relative_to(HERE.parent) if inside else Path("PATH/TO", folders.name)
+        options += f" --results {html.escape(shlex.quote(str(shown)))}"
     listed = "".join(f"<li><code>{html.escape(k)}</code>: {html.escape(why)}</li>" for k, why in figures_only.items())
     return (
         f"<section class='notice'><h2>No trained {kind} yet</h2><p>There is none in <code>{folder}</code>. This "

@@ -60,6 +60,15 @@ def picture(label, **options):
     """
     component = gr.Image(type="filepath", image_mode=None, label=label, buttons=["fullscreen"], **options)
     component.preprocess = lambda payload: payload and (payload.path or payload.url)
+    keep = component.async_move_resource_to_block_cache
+
+    async def keep_files_alone(path):
+        """Fetch no address: Gradio would, whole and into memory, however long it is."""
+        if path and str(path).lower().startswith(("http:", "https:")):
+            raise gr.Error("Upload the image as a file.", print_exception=False, title="Not read")
+        return await keep(path)
+
+    component.async_move_resource_to_block_cache = keep_files_alone
     return component
 
 

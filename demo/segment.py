@@ -89,11 +89,17 @@ def tab(models):
             parts.examples(image, parts.TO_SEGMENT)
         with gr.Column(scale=7, min_width=300):
             text = parts.say(parts.waiting("Upload, paste or photograph something, or take an example."))
-            overlay = parts.shown("What it takes for foreground", "The image with the foreground coloured", height=380)
-            errors = parts.shown("Where it errs", "Agreement with the true mask, by colour", visible=False, height=380)
+            overlay = parts.shown(
+                "What it takes for foreground", "The image with the foreground coloured", exact=False, height=380
+            )
+            errors = parts.shown(
+                "Where it errs", "Agreement with the true mask, by colour", exact=False, visible=False, height=380
+            )
             with gr.Row(elem_classes="thirds"):
                 mask = parts.shown("Mask", "The foreground white, the rest black", min_width=120)
-                probability = parts.shown("Probability", "Bright where foreground is probable", min_width=120)
+                probability = parts.shown(
+                    "Probability", "Bright where foreground is probable", exact=False, min_width=120
+                )
                 cut_out = parts.shown(
                     "Cut-out",
                     "The foreground alone, on transparent ground",

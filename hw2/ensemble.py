@@ -79,7 +79,7 @@ def run(name, config, *, results_dir, force=False):
         "by_size": accuracy_by_size(logits["test"], labels["test"]),
         "disagreement": [[float(np.mean(one != other)) for other in answers] for one in answers],
         "cost": {
-            "seconds": sum(member["cost"]["seconds"] for member in metrics),
+            "seconds": sum(results.training_seconds(member["cost"]) for member in metrics),
             "parameters": sum(member["cost"]["parameters"] for member in metrics),
             "device": metrics[0]["cost"]["device"],
         },

@@ -117,7 +117,10 @@ def catalogue(results_dir):
         task, members, weights = run.get("task"), (name,), (1.0,)
         if task == "ensemble":
             members = tuple(run["members"])
-            weights = tuple(member["weight"] for member in run["members"].values())
+            if run.get("chosen") == "weighted_probabilities":
+                weights = tuple(member["weight"] for member in run["members"].values())
+            else:
+                weights = (1 / len(members),) * len(members)
         reasons = [f"{member}: {whole.get(member, 'it is not there')}" for member in members if whole.get(member, True)]
         if task not in ("classification", "segmentation", "ensemble") or "test" not in run:
             figures_only[name] = "it trains no model"

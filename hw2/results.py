@@ -19,6 +19,7 @@ import datetime
 import io
 import json
 import os
+import re
 import tempfile
 import zipfile
 import zlib
@@ -178,6 +179,24 @@ def read_metrics(folder):
     if metrics is None:
         raise ResultsError(f"{folder} is marked as finished and has no {METRICS}. Train it again with --force.")
     return metrics
+
+
+def training_seconds(cost):
+    """Return what training took, features included, from the `cost` of a run's metrics.
+
+    On a CPU that is the processor time of all cores over their number, where it was recorded: the clock also counts
+    what else the machine did meanwhile.
+    """
+    if not (cores := cpu_cores(cost)) or "cpu_seconds" not in cost:
+        return cost["seconds"]
+    unrecorded = 0 if "feature_cpu_seconds" in cost else cost["feature_seconds"]
+    return cost["cpu_seconds"] / cores + unrecorded
+
+
+def cpu_cores(cost):
+    """Return the number of cores of the CPU that trained, from the `cost` of a run's metrics; None for a GPU."""
+    found = re.search(r"(\d+) cores", cost.get("device", ""))
+    return int(found[1]) if found else None
 
 
 def differences(found, wanted, where=""):

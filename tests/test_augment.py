@@ -92,7 +92,7 @@ def test_image_and_mask_move_together_and_labels_stay_labels(function):
     np.testing.assert_array_equal((images, painted(masks)), (before[0], painted(before[1])))
     assert moved.dtype == np.uint8 and set(np.unique(moved_masks)) <= {0, 1, 5, 255}
     agree = (moved == painted(moved_masks)).all(-1)
-    assert agree.mean() > (0.99 if function is augment.joint_flip else 0.6)
+    assert agree.mean() > (0.99 if function is augment.joint_flip else 0.72)  # off by one pixel: 0.66
     assert (moved_masks != masks).any((1, 2)).mean() > 0.4
 
 

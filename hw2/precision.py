@@ -75,7 +75,8 @@ def reset_peak_memory():
 def peak_memory_mib():
     """Return the most main memory that this process has held since `reset_peak_memory`, in MiB.
 
-    0 where the system does not say (Windows).
+    What earlier runs of the same process have left counts too; a GPU's own memory does not. 0 where the system does not
+    say (Windows).
     """
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -64,10 +64,14 @@ def probability(foreground):
 
 
 def cut_out(image, mask):
-    """Return the image with what the mask leaves out transparent; opacity rises over the first pixels inside."""
+    """Return the image without what the mask leaves out; opacity rises over the first pixels inside.
+
+    What is transparent is black underneath: a cut-out that is passed on should not hold what was cut away.
+    """
     soft = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(1.5))
     alpha = np.where(mask, 2 * np.asarray(soft, np.float32) - 255, 0).clip(0, 255)
-    return Image.fromarray(np.dstack([image, alpha.round().astype(np.uint8)]))
+    alpha = alpha.round().astype(np.uint8)
+    return Image.fromarray(np.dstack([np.where(alpha[..., None] > 0, image, 0), alpha]))
 
 
 def errors(image, mask, truth):

@@ -147,6 +147,7 @@ def test_segment_without_and_with_the_truth(client, folder):
     assert np.abs(pixels(overlay).astype(float) - painted).mean() < 4
     assert pixels(probability).shape == image.shape
     opacity = pixels(cut_out)[..., 3]
+    assert not pixels(cut_out)[opacity == 0].any()  # nothing of the background lies hidden in it
     inside = binary_erosion(expected, iterations=6)
     assert inside.any() and (opacity[inside] == 255).all() and (opacity[~expected] == 0).all()
     assert "dice" not in data and (errors is None or errors["value"] is None)

@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import subprocess
 import sys
 import textwrap
 import time
@@ -36,10 +37,9 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew: so it should
     # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
-    import filelock
     import keras
 
-    from hw2 import baselines, ensemble, train
+    from hw2 import train
     from hw2.precision import gpu_compute_capability
 
     keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing
@@ -49,7 +49,44 @@ def main():
         print(f"{arguments.backend} sees no GPU: the gpu budget takes days on a CPU (README, Train).", file=sys.stderr)
     arguments.results = arguments.results or ROOT / FOLDERS[budget]
     runs = [(name, seed) for name in names for seed in experiments.seeds_of(name, budget, arguments.seed)]
+    began = time.monotonic()
+    # The rehearsal is mostly building of graphs, which takes one core.
+    jobs = min(arguments.jobs or (2 if budget == "smoke" and not arguments.force else 1), len(runs))
+    command = [sys.executable, __file__, *sys.argv[1:], "--jobs", "1"]
+    others = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(jobs - 1)]
+    try:
+        failed, skipped = train_each(runs, budget, arguments, put_off=bool(others))
+        for process in others:
+            process.wait()
+        if others and (failed or skipped):
+            failed, skipped = train_each(failed + skipped, budget, arguments)
+    finally:
+        for process in others:
+            process.terminate()
+    took = train.duration(time.monotonic() - began)
+    finished = len(runs) - len(failed) - len(skipped)
+    print(f"{finished} of {len(runs)} runs are finished under {arguments.results} ({took}).")
+    for what, which in (("Skipped", skipped), ("Not finished", failed)):
+        if which:
+            print(f"{what}: " + ", ".join(experiments.run_name(*run) for run in which), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def train_each(runs, budget, arguments, put_off=False):
+    """Train what is not finished of `runs`, a list of (name, seed); return those that failed and those skipped.
+
+    put_off: say no more than that of them, for they will be tried again.
+    """
+    import filelock
+
+    from hw2 import baselines, ensemble, train
+
+    def explain(run, why):
+        text, stream = ("  put off", sys.stdout) if put_off else (f"{run}: {why}", sys.stderr)
+        print(text, file=stream, flush=True)
+
     began, failed, skipped = time.monotonic(), [], []
+    expected = (DataError, results.ResultsError, train.TrainingError, OSError)
     for number, (name, seed) in enumerate(runs, start=1):
         run = experiments.run_name(name, seed)
         state = results.run_state(arguments.results / run)
@@ -78,25 +115,18 @@ def main():
                     )
             print(f"  {summary(metrics)}", flush=True)
         except filelock.Timeout:
-            skipped.append(run)
-            print(f"{run}: another process is training it", file=sys.stderr, flush=True)
+            skipped.append((name, seed))
+            explain(run, "another process is training it")
         except WeightsUnavailable as error:
-            skipped.append(run)
-            print(f"{run}: {error}", file=sys.stderr, flush=True)
-        except (DataError, results.ResultsError, train.TrainingError, OSError) as error:
-            failed.append(run)
-            print(f"{run}: {error}", file=sys.stderr, flush=True)
+            skipped.append((name, seed))
+            explain(run, error)
+        except expected as error:
+            failed.append((name, seed))
+            explain(run, error)
         except Exception:
-            failed.append(run)
-            traceback.print_exc()
-    took = train.duration(time.monotonic() - began)
-    finished = len(runs) - len(failed) - len(skipped)
-    print(f"{finished} of {len(runs)} runs are finished under {arguments.results} ({took}).")
-    if skipped:
-        print("Skipped: " + ", ".join(skipped), file=sys.stderr)
-    if failed:
-        print("Not finished: " + ", ".join(failed), file=sys.stderr)
-    return 1 if failed else 0
+            failed.append((name, seed))
+            explain(run, traceback.format_exc())
+    return failed, skipped
 
 
 def parse_arguments():
@@ -114,6 +144,7 @@ def parse_arguments():
     )
     parser.add_argument("--list", action="store_true", help="show the experiments and how they stand, train nothing")
     parser.add_argument("--force", action="store_true", help="train again, and throw away what is there for these runs")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes that train at once; default: 1, for smoke 2")
     parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
     parser.add_argument("--results", type=Path, metavar="DIR", help="default: results, results-gpu or .smoke-results")
     parser.add_argument(
@@ -132,6 +163,8 @@ def parse_arguments():
         parser.error("results/ is for real runs; give the smoke budget another --results, or none")
     if arguments.tensorboard and not (is_installed("tensorboard") and is_installed("tensorflow")):
         parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
+    if arguments.jobs is not None and (arguments.jobs < 1 or (arguments.jobs > 1 and arguments.force)):
+        parser.error("--jobs takes a number from 1 up; with --force one, or each would train what another has finished")
     arguments.backend = arguments.backend or "tensorflow"
     if not arguments.list and arguments.backend not in BACKENDS:
         parser.error(f"KERAS_BACKEND is {arguments.backend}; this trains on {' or '.join(BACKENDS)}: see --backend")

@@ -49,6 +49,7 @@ def test_list_needs_no_backend_and_names_every_experiment(tmp_path):
         (("--only", "vgg61"), "there is no experiment vgg61; --list"),
         (("--budget", "smoke", "--results", ROOT / "results"), "results/ is for real runs"),
         (("--seed", "-1"), "argument --seed"),
+        (("--jobs", "2", "--force"), "--jobs takes a number from 1 up; with --force one"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, message):
@@ -83,12 +84,14 @@ def test_missing_data_is_explained_and_what_another_process_trains_is_left_to_it
     with filelock.FileLock(folder / results.LOCK):
         code, out, err = train_all(
             *("--budget", "cpu", "--only", "scratch_plain", "vgg16_features_linear"),
-            *("--data-dir", tmp_path, "--results", tmp_path / "r"),
+            *("--data-dir", tmp_path, "--results", tmp_path / "r", "--jobs", 2),
             https_proxy="http://127.0.0.1:9",
             no_proxy="",
         )
     assert code == 1 and "Traceback" not in err
     assert "cifar-100-binary.tar.gz" in err and str(tmp_path / "cifar-100-binary") in err
+    assert err.count("vgg16_features_linear: ") == 1  # one of the jobs says so, when the other is done
+    assert out.count("put off") == 2
     assert results.run_state(tmp_path / "r" / "vgg16_features_linear") == "unfinished"
     assert "scratch_plain: another process is training it" in err and results.run_state(folder) == "missing"
     assert "0 of 2 runs are finished" in out
@@ -102,7 +105,8 @@ ALL = [name for name in experiments.EXPERIMENTS if name != "ensemble_scratch_fin
 @pytest.mark.parametrize("names", [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_smoke_on_jax_where_tensorflow_cannot_be_imported(tmp_path, names):
     pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
-    arguments = ("--budget", "smoke", "--backend", "jax", "--data-dir", tmp_path, "--results", tmp_path / "r")
+    arguments = ("--budget", "smoke", "--backend", "jax", "--jobs", 1)
+    arguments += ("--data-dir", tmp_path, "--results", tmp_path / "r")
     before = ("-c", WITHOUT.replace("NAMES", "('tensorflow', 'tf_keras')"))
     quick = {"XLA_FLAGS": "--xla_llvm_disable_expensive_passes=true"}  # most of the time goes into compiling
     code, _, err = train_all(*arguments, "--seed", "0", "--only", *names, before=before, **quick)

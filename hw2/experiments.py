@@ -503,7 +503,9 @@ EXPERIMENTS = {
         phases=(SEG_BOOK,),
         seeds=3,
     ),
-    # Skips let the decoder see where edges are, normalisation lets it learn faster.
+    # Skips let the decoder see where edges are, normalisation lets it learn faster. Outcome: an IoU of 53 % on
+    # validation, after the sixth of ten epochs; the last ones had a lower loss, and an IoU at a threshold of one half
+    # (by which the best epoch is chosen) that jumps.
     "seg_unet_scratch": Segmentation(
         question="What do skips and normalisation bring?",
         cost="cpu 15 min; gpu 8 min",
@@ -511,6 +513,7 @@ EXPERIMENTS = {
         model_arguments=UNET,
         phases=(SEG_UNET,),
     ),
+    # Outcome, of the two together: 52 % on validation with either. Dice alone asks for a threshold of 0.05.
     "seg_unet_scratch_dice": Segmentation(
         question="The same trained for the overlap: what does the Dice loss change?",
         cost="cpu 15 min; gpu 8 min",

@@ -4,9 +4,9 @@
 
 import concurrent.futures
 import gc
-import http.server
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,25 +271,21 @@ def test_files_of_the_server_cannot_be_asked_for(address):
             assert "event: error" in answer and "root:" not in answer
 
 
-def test_no_address_is_fetched(address):
+def test_no_address_is_fetched(address, monkeypatch):
     """Gradio itself would fetch what is behind it, however large, before anybody looks at it."""
-    asked = []
+    fetched = []
 
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_error(404)
+    async def fetch(url, cache_dir):
+        fetched.append(url)
+        return shutil.copy(CAT, cache_dir)
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        for scheme in ("http", "HTTP"):
-            link = f"{scheme}://127.0.0.1:{server.server_port}/image.png"
-            body = {"data": [{"path": link, "meta": {"_type": "gradio.FileData"}}, "plain", classify.TOP]}
-            event = httpx.post(f"{address}gradio_api/call/classify", json=body).json()["event_id"]
-            answer = httpx.get(f"{address}gradio_api/call/classify/{event}", timeout=60).text
-            assert "event: error" in answer and "Upload the image as a file" in answer
-        server.shutdown()
-    assert not asked
+    monkeypatch.setattr(gr.processing_utils, "async_ssrf_protected_download", fetch)
+    for scheme in ("http", "HTTPS"):
+        link = f"{scheme}://example.org/image.png"
+        body = {"data": [{"path": link, "meta": {"_type": "gradio.FileData"}}, "plain", classify.TOP]}
+        event = httpx.post(f"{address}gradio_api/call/classify", json=body).json()["event_id"]
+        assert "event: error" in httpx.get(f"{address}gradio_api/call/classify/{event}", timeout=60).text
+    assert not fetched
 
 
 def test_too_large_an_upload_is_refused(address, tmp_path):

@@ -608,7 +608,7 @@ def errors(prediction, truth):
     return picture
 
 
-def outputs(runs, names, shown=(("best", 1), ("median", 2), ("worst", 4))):
+def outputs(runs, names, shown=(("best", 2), ("median", 2), ("worst", 3))):
     """Best, median and worst test images by IoU, so many of each: image, truth, probability, right and wrong pixels."""
     run = first_with_panels(runs, names)
     if run is None:

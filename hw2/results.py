@@ -189,7 +189,7 @@ def training_seconds(cost):
     """
     if not (cores := cpu_cores(cost)) or "cpu_seconds" not in cost:
         return cost["seconds"]
-    unrecorded = 0 if "feature_cpu_seconds" in cost else cost["feature_seconds"]
+    unrecorded = 0 if "feature_cpu_seconds" in cost else cost.get("feature_seconds", 0)
     return cost["cpu_seconds"] / cores + unrecorded
 
 

@@ -28,7 +28,7 @@ def run(name, config, *, data_dir, results_dir, force=False):
     folder = Path(results_dir) / name
     if not force and results.open_run(folder, config):
         return results.read_metrics(folder)
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     _, validation = splits.load_training_masks(config["data"] | {"sbd": False}, data_dir, SIZE)
     test = splits.load_test_masks(config["data"], data_dir, SIZE)
     truths = {
@@ -67,7 +67,12 @@ def run(name, config, *, data_dir, results_dir, force=False):
         "best": best,
         "ellipse_axis": axis,
         "baselines": {method: figures["test"] for method, figures in baselines.items()},
-        "cost": {"seconds": time.perf_counter() - began, "parameters": 0, "device": device_name()},
+        "cost": {
+            "seconds": time.perf_counter() - began,
+            "cpu_seconds": time.process_time() - cpu_began,
+            "parameters": 0,
+            "device": device_name(),
+        },
     }
     explored = config["data"]["source"] == "voc2012"
     facts = {split: voc2012.explore(data_dir, split) for split in ("train", "val")} if explored else {}

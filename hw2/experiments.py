@@ -528,10 +528,10 @@ EXPERIMENTS = {
         model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="both"),),
     ),
-    # Three thousand masks cannot teach what objects look like; a million photographs have. Outcome, with either
-    # decoder: IoU 63 % on validation with a frozen encoder, 65 % after two tuned epochs, and 76 % on training images (by
-    # a threshold of one half; 69 % by the best one). We had hoped for 80 %: three epochs at 160 pixels are what two cores
-    # without matrix units have time for, and the gap says that more of them would have to come with more augmentation.
+    # Three thousand masks cannot teach what objects look like; a million photographs have. Outcome, with either decoder:
+    # IoU 63 % on validation with a frozen encoder, 65 % after two tuned epochs, and 76 % on training images (by a
+    # threshold of one half; 69 % by the best one). We had hoped for 80 %: three epochs at 160 pixels are what two cores
+    # without matrix units have time for, and the gap says that more epochs would need more augmentation as well.
     "seg_unet_vgg16_transpose": Segmentation(
         question="What does an encoder bring that knows ImageNet?",
         cost="cpu 45 min; gpu 15 min",

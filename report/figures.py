@@ -6,9 +6,11 @@ that their letters have the size of its letters.
 """
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.artist import setp
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
@@ -25,7 +27,7 @@ VGG16_BLOCKS = (2, 2, 3, 3, 3)  # convolutions of 3x3 before each pooling
 def use_theme():
     """Set the theme, and vector figures where the notebook shows them."""
     sns.set_theme(style="ticks", palette=[BLUE, RED, GREEN, ORANGE, PINK, SKY])
-    plt.rcParams.update(
+    matplotlib.rcParams.update(
         {
             "font.family": "DejaVu Sans",
             **dict.fromkeys(("font.size", "axes.labelsize"), 8.5),
@@ -61,9 +63,15 @@ def use_theme():
     set_matplotlib_formats("svg", bbox_inches=None)
 
 
+def subplots(rows=1, columns=1, *, figsize, layout=None, **settings):
+    """`plt.subplots` of a figure that pyplot does not keep, which would draw each once more than the reader sees it."""
+    fig = Figure(figsize=figsize, layout=layout)
+    return fig, fig.subplots(rows, columns, **settings)
+
+
 def waiting(names, height=1.1):
     """Return an empty panel that says which runs it waits for."""
-    fig, ax = plt.subplots(figsize=(WIDTH, height), layout="none")
+    fig, ax = subplots(figsize=(WIDTH, height), layout="none")
     shown = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
     ax.text(0.5, 0.5, f"waits for\n{shown}", ha="center", va="center", color=GREY, fontsize=8)
     ax.set(xticks=[], yticks=[])
@@ -118,7 +126,7 @@ def learning_curves(runs, names, columns=3, value="accuracy"):
         return waiting(names)
     columns = min(columns, len(found))
     rows = -(-len(found) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, 0.35 + 1.75 * rows), sharey=True, squeeze=False)
+    fig, axes = subplots(rows, columns, figsize=(WIDTH, 0.35 + 1.75 * rows), sharey=True, squeeze=False)
     for ax, name in zip(axes.flat, found, strict=False):
         history = runs.history(name)
         epochs, train, validation = history["epoch"], history[value], history[f"val_{value}"]
@@ -135,7 +143,7 @@ def learning_curves(runs, names, columns=3, value="accuracy"):
     for ax in axes[:, 0]:
         ax.set_ylabel({"iou": "foreground IoU"}.get(value, value))
     percent_axis(axes[0, 0].yaxis)
-    handles = [plt.Line2D([], [], color=colour) for colour in (ORANGE, BLUE)]
+    handles = [Line2D([], [], color=colour) for colour in (ORANGE, BLUE)]
     fig.legend(handles, ["training", "validation"], loc="outside upper right", ncols=2)
     fig.supxlabel("epoch", fontsize=8.5)
     return fig
@@ -146,7 +154,7 @@ def validation_losses(runs, names):
     found = [name for name in runs.finished(names) if "val_loss" in runs.history(name)]
     if not found:
         return waiting(names)
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    fig, ax = subplots(figsize=(WIDTH, 3.4))
     colours = [(BLUE, RED, GREEN, ORANGE, PINK, SKY)[index % 6] for index in range(len(found))]
     for name, colour in zip(found, colours, strict=True):
         ax.plot(runs.history(name)["epoch"], runs.history(name)["val_loss"], color=colour, linewidth=1.2)
@@ -164,7 +172,7 @@ def accuracies(runs, names, labels=None, colours=None):
     found = runs.finished(names)
     if not found:
         return waiting(names)
-    fig, ax = plt.subplots(figsize=(WIDTH, 0.55 + 0.27 * len(found)))
+    fig, ax = subplots(figsize=(WIDTH, 0.55 + 0.27 * len(found)))
     for row, name in enumerate(found):
         arrays = runs.arrays(name)
         correct = (arrays["test_logits"].argmax(1) == arrays["test_labels"]).astype(float)
@@ -200,7 +208,7 @@ def receptive_fields(blocks=VGG16_BLOCKS):
 def receptive_field():
     """Growth of VGG16's receptive field over its layers, against image sizes; below, the side of the map at 32 px."""
     rows = receptive_fields()
-    fig, (ax, below) = plt.subplots(2, figsize=(WIDTH, 3.1), height_ratios=(3, 1), sharex=True)
+    fig, (ax, below) = subplots(2, figsize=(WIDTH, 3.1), height_ratios=(3, 1), sharex=True)
     pools = [index for index, row in enumerate(rows) if row[0].startswith("pool")]
     fields = [row[1] for row in rows]
     ax.plot(fields, color=BLUE, marker="o", markersize=3)
@@ -225,7 +233,7 @@ def cost(runs, names):
     found = [name for name in runs.finished(names) if runs.training_seconds(name)]
     if not found:
         return waiting(names)
-    fig, ax = plt.subplots(figsize=(WIDTH, 4.2))
+    fig, ax = subplots(figsize=(WIDTH, 4.2))
     families = {"vgg16": (BLUE, "VGG16"), "scratch": (RED, "from scratch"), "ensemble": (GREEN, "ensembles")}
     seconds = np.array([runs.training_seconds(name) for name in found])
     accuracy = np.array([runs.get(name, "test.accuracy") for name in found])
@@ -253,7 +261,7 @@ def cost(runs, names):
     ax.set(xlabel="training time (logarithmic)", ylabel="test accuracy")
     present = {name.partition("_")[0] for name in found}
     handles = [
-        plt.Line2D([], [], color=colour, marker="o", linestyle="", label=text)
+        Line2D([], [], color=colour, marker="o", linestyle="", label=text)
         for key, (colour, text) in families.items()
         if key in present
     ]
@@ -269,7 +277,7 @@ def schedules(runs, names):
     found = runs.finished(names)
     if not found:
         return waiting(names)
-    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.3))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 2.3))
     colours = dict(zip(names, (BLUE, RED, GREEN), strict=False))
     ends = []
     for name in found:
@@ -301,7 +309,7 @@ def number_of_classes(runs, names):
     found = [name for name in runs.finished(names) if runs.get(name, "test.accuracy")]
     if not found:
         return waiting(names)
-    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.3))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 2.3))
     counts = np.array([classes_of(runs, name) for name in found])
     accuracy = np.array([runs.get(name, "test.accuracy") for name in found])
     axes[0].plot(counts, accuracy, color=BLUE, marker="o", markersize=4)
@@ -335,7 +343,7 @@ def ensembles(runs, names):
     found = runs.finished(names)
     if not found:
         return waiting(names)
-    fig, axes = plt.subplots(len(found), 2, figsize=(WIDTH, 2.5 * len(found)), squeeze=False, width_ratios=(1, 1.15))
+    fig, axes = subplots(len(found), 2, figsize=(WIDTH, 2.5 * len(found)), squeeze=False, width_ratios=(1, 1.15))
     for (left, right), name in zip(axes, found, strict=True):
         rows = runs.get(name, "by_size")
         sizes = [row["members"] for row in rows]
@@ -355,7 +363,7 @@ def ensembles(runs, names):
         heatmap(right, shown, members, "{:.0f}")
         right.set_title("images on which two differ (%)")
         right.tick_params(axis="x", rotation=25)
-        plt.setp(right.get_xticklabels(), ha="right")
+        setp(right.get_xticklabels(), ha="right")
     return fig
 
 
@@ -379,7 +387,7 @@ def reliability(runs, conclusions, names):
     found = [name for name in runs.finished(names) if conclusions.calibration(name)]
     if not found:
         return waiting(names)
-    fig, axes = plt.subplots(1, len(found), figsize=(WIDTH, 2.4 if len(found) > 2 else 2.9), sharey=True, squeeze=False)
+    fig, axes = subplots(1, len(found), figsize=(WIDTH, 2.4 if len(found) > 2 else 2.9), sharey=True, squeeze=False)
     for ax, name in zip(axes[0], found, strict=True):
         arrays, fitted = runs.arrays(name), conclusions.calibration(name)
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -398,7 +406,7 @@ def reliability(runs, conclusions, names):
         percent_axis(ax.yaxis)
         ax.set_xticks([0, 0.5, 1])
     axes[0, 0].set_ylabel("accuracy")
-    handles = [plt.Line2D([], [], color=colour, marker="o", markersize=3) for colour in (ORANGE, BLUE)]
+    handles = [Line2D([], [], color=colour, marker="o", markersize=3) for colour in (ORANGE, BLUE)]
     fig.legend(handles, ["as trained", "with temperature"], loc="outside upper right", ncols=2)
     return fig
 
@@ -418,7 +426,7 @@ def superclass_confusion(runs, name):
 
 def answers_matrix(percentages, names, height, least, greatest):
     """A square of percentages, truth by answer; `greatest` is the darkest, and those from `least` on are written."""
-    fig, ax = plt.subplots(figsize=(WIDTH, height))
+    fig, ax = subplots(figsize=(WIDTH, height))
     ax.imshow(percentages, vmin=0, vmax=greatest, aspect="auto")
     for (row, column), value in np.ndenumerate(percentages):
         if value >= least:
@@ -458,7 +466,7 @@ def robustness(runs, names):
     if not found:
         return waiting(names)
     kinds = list(runs.get(found[0], "robustness"))
-    fig, axes = plt.subplots(1, len(kinds), figsize=(WIDTH, 2.5), sharey=True)
+    fig, axes = subplots(1, len(kinds), figsize=(WIDTH, 2.5), sharey=True)
     colours = sns.color_palette([BLUE, RED, GREEN, ORANGE, PINK, SKY], len(found))
     for ax, kind in zip(np.atleast_1d(axes), kinds, strict=True):
         for name, colour in zip(found, colours, strict=True):
@@ -468,7 +476,7 @@ def robustness(runs, names):
     np.atleast_1d(axes)[0].set_ylabel("test accuracy")
     percent_axis(np.atleast_1d(axes)[0].yaxis)
     np.atleast_1d(axes)[len(kinds) // 2].set_xlabel("strength (0: as it is)")
-    handles = [plt.Line2D([], [], color=colour, marker="o", markersize=3) for colour in colours]
+    handles = [Line2D([], [], color=colour, marker="o", markersize=3) for colour in colours]
     fig.legend(handles, [short(name) for name in found], loc="outside lower center", ncols=min(4, len(found)))
     return fig
 
@@ -479,7 +487,7 @@ def grad_cam(runs, name):
     if "grad_cam_maps" not in arrays:
         return waiting([name or "a run with Grad-CAM maps"])
     count = len(arrays["grad_cam_images"])
-    fig, axes = plt.subplots(2, count, figsize=(WIDTH, 2.35), squeeze=False)
+    fig, axes = subplots(2, count, figsize=(WIDTH, 2.35), squeeze=False)
     for column in range(count):
         image, heat = arrays["grad_cam_images"][column], arrays["grad_cam_maps"][column]
         label, prediction = (CIFAR100_CLASSES[int(arrays[f"grad_cam_{key}"][column])] for key in ("labels", "answers"))
@@ -505,7 +513,7 @@ def voc_classes(runs, run="seg_baselines"):
     arrays = runs.arrays(run)
     if "train_pixels" not in arrays:
         return waiting([run])
-    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9), sharey=True)
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 3.9), sharey=True)
     order = np.argsort((arrays["train_pixels"][:, 1:] > 0).sum(0)) + 1
     for split, colour, offset in (("train", BLUE, 0.2), ("val", ORANGE, -0.2)):
         pixels = arrays[f"{split}_pixels"]
@@ -535,7 +543,7 @@ def voc_shapes(runs, run="seg_baselines"):
         np.concatenate([arrays[f"{split}_{key}"] for split in ("train", "val")])
         for key in ("sizes", "pixels", "border_width")
     )
-    fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.2))
+    fig, axes = subplots(1, 3, figsize=(WIDTH, 2.2))
     axes[0].scatter(sizes[:, 1], sizes[:, 0], s=6, alpha=0.25, color=BLUE, linewidths=0)
     axes[0].set(title="size", xlabel="width (px)", ylabel="height (px)")
     axes[0].set_aspect("equal", "box")
@@ -586,7 +594,7 @@ def voc_examples(runs, names, count=4):
     if run is None:
         return waiting(names)
     shown = range(min(count, len(runs.arrays(run)["panel_identifiers"])))
-    fig, axes = plt.subplots(3, len(shown), figsize=(WIDTH, 4.0), squeeze=False)
+    fig, axes = subplots(3, len(shown), figsize=(WIDTH, 4.0), squeeze=False)
     for column, position in enumerate(shown):
         found = panel(runs, run, position)
         mask = VOC_PALETTE[found["truth"]]
@@ -623,7 +631,7 @@ def outputs(runs, names, shown=(("best", 2), ("median", 2), ("worst", 3))):
     threshold = runs.get(run, "threshold") or 0.5
     table = runs.images(run)
     scores = {} if table.empty else dict(zip(table["identifier"].astype(str), table["iou"], strict=True))
-    fig, axes = plt.subplots(len(chosen), 4, figsize=(WIDTH, 1.16 * len(chosen)), squeeze=False)
+    fig, axes = subplots(len(chosen), 4, figsize=(WIDTH, 1.16 * len(chosen)), squeeze=False)
     headings(axes[0], ("image", "truth", "probability", "right and wrong"))
     for row, (kind, identifier) in zip(axes, chosen, strict=True):
         found = panel(runs, run, positions[identifier])
@@ -640,7 +648,7 @@ def outputs(runs, names, shown=(("best", 2), ("median", 2), ("worst", 3))):
 def dice_and_iou(runs, names):
     """Dice as a function of IoU, with one model's images on it; the distribution of IoU over images of several."""
     found = [name for name in runs.finished(names) if not runs.images(name).empty]
-    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1, 1.35))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1, 1.35))
     iou = np.linspace(0, 1, 101)
     axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     axes[0].plot(iou, 2 * iou / (1 + iou), color=BLUE)
@@ -665,7 +673,7 @@ def precision_recall(runs, names):
     found = [name for name in runs.finished(names) if "curve_recall" in runs.arrays(name)]
     if not found:
         return waiting(names)
-    fig, ax = plt.subplots(figsize=(WIDTH, 2.8))
+    fig, ax = subplots(figsize=(WIDTH, 2.8))
     for name, colour in zip(found, (BLUE, RED, GREEN, ORANGE, PINK, SKY), strict=False):
         arrays = runs.arrays(name)
         ax.plot(arrays["curve_recall"], arrays["curve_precision"], color=colour, label=short(name))
@@ -683,7 +691,7 @@ def decoders(runs, conclusions, pairs):
     found = [pair for pair in pairs if any(runs.seeds(name) for name in pair)]
     if not found:
         return waiting([name for pair in pairs for name in pair])
-    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 2.6))
     for ax, path in zip(axes, ("test.images.iou.mean", "checkerboard"), strict=True):
         for index, (transposed, bilinear) in enumerate(found):
             for run in runs.seeds(transposed):
@@ -701,7 +709,7 @@ def decoders(runs, conclusions, pairs):
     axes[0].set_title("mean IoU of an image")
     axes[1].set_title("checkerboard (1: none)")
     axes[1].axhline(1, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-    handles = [plt.Line2D([], [], color=colour, marker="o", linestyle="") for colour in (RED, BLUE)]
+    handles = [Line2D([], [], color=colour, marker="o", linestyle="") for colour in (RED, BLUE)]
     fig.legend(handles, ["transposed", "bilinear"], loc="outside upper right", ncols=2)
     return fig
 
@@ -722,7 +730,7 @@ def zoom(runs, pairs, count=3):
         window = busiest(found[0]["truth"])
         crops.append((border_share(found[0]["truth"][window]), window, found))
     crops = sorted(crops, key=lambda crop: -crop[0])[:count]
-    fig, axes = plt.subplots(len(crops), 6, figsize=(WIDTH, 1.15 * len(crops)), squeeze=False)
+    fig, axes = subplots(len(crops), 6, figsize=(WIDTH, 1.15 * len(crops)), squeeze=False)
     headings(axes[0], ("image", "truth", "transposed", "bilinear", "transposed, fine", "bilinear, fine"))
     for row, (_, window, (one, two)) in zip(axes, crops, strict=True):
         maps = [found["probability"].astype(float) for found in (one, two)]
@@ -762,7 +770,7 @@ def class_iou(runs, run):
         return waiting([run])
     values = np.array([np.nan if value is None else value for value in values])
     order = np.argsort(-np.nan_to_num(values, nan=-1))
-    fig, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    fig, ax = subplots(figsize=(WIDTH, 2.6))
     ax.bar(range(21), values[order], color=[GREY if index == 0 else BLUE for index in order], width=0.75)
     for position, index in enumerate(order):
         if np.isfinite(values[index]):
@@ -792,7 +800,7 @@ def accuracy_by_share(runs, names):
     if run is None:
         return waiting(names)
     table = runs.images(run)
-    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.4), sharey=True)
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 2.4), sharey=True)
     edges = np.quantile(table["foreground_share"], np.linspace(0, 1, 9))
     middle = (edges[:-1] + edges[1:]) / 2
     groups = np.clip(np.searchsorted(edges, table["foreground_share"], side="right") - 1, 0, 7)

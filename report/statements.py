@@ -250,7 +250,7 @@ class Conclusions:
                 left, right = (table.set_index("identifier")[column].astype(float) for table in tables)
                 columns.append(right - left)
         means = pd.concat(columns, axis=1).dropna().mean(axis=1) if columns else []
-        return stats.bootstrap_mean(means, resamples=5000) if len(means) else None
+        return stats.bootstrap_mean(means, resamples=2000) if len(means) else None
 
     def mask_change(self, what, run, other):
         """Return a sentence on what the step from one segmentation run to another does to the mean IoU of an image."""

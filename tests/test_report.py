@@ -16,7 +16,7 @@ from hw2 import evaluate, results
 ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "report"
 INLINE = re.compile(r"`\{python\} ([^`]+)`")
-FIGURE = re.compile(r"^figures\.(\w+)\(.*;$", re.DOTALL | re.MULTILINE)
+FIGURE = re.compile(r"^figures\.(?!use_theme)(\w+)\(.*\)$", re.DOTALL | re.MULTILINE)
 CELL = re.compile(r"^```\{python\}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 sys.path.insert(0, str(REPORT))
@@ -339,7 +339,7 @@ def execute():
 
 
 def run_cells(manager, folder, draw):
-    """Run all cells. draw: have one figure of each kind drawn too; the others are made and closed, which is quick."""
+    """Run all cells. draw: have one figure of each kind drawn too; the others are made, which is quick."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -355,9 +355,9 @@ def run_cells(manager, folder, draw):
                 kinds.add(figure[1])
                 drawn.add(position)
             elif figure:
-                after = "figures.plt.close('all')"
+                after = "None"
             if "figures.use_theme()" in part:  # to arrange a figure's parts takes longer than to draw them
-                after = "figures.plt.rcParams['figure.constrained_layout.use'] = False"
+                after = "figures.matplotlib.rcParams['figure.constrained_layout.use'] = False"
             notebook.cells.append(code(part + after))
         elif expressions := INLINE.findall(part):
             notebook.cells.append(code(SHOW.format(", ".join(f"({text})" for text in expressions))))

@@ -290,15 +290,33 @@ def inputs_of_phase(model, phase, train, validation, data_dir, log):
     random = (
         phase.augment or phase.joint or any(isinstance(layer, keras.layers.Dropout) for layer in model.layers[:first])
     )
-    # a U-Net's skips go past every place where it could be cut
-    skips = any(isinstance(layer, keras.layers.Concatenate) for layer in model.layers)
-    if random or skips or not any(layer.weights for layer in model.layers[:first]):
+    if random or not any(layer.weights for layer in model.layers[:first]):
         return model, train_images, validation.images, labels, [0.0, 0.0]
-    cut = model.layers[first].input
-    frozen, rest = keras.Model(model.inputs, cut, name="frozen"), keras.Model(cut, model.outputs, name="rest")
+    frozen, rest = cut(model, first)
     train_features, *of_train = features.cached_features(frozen, train_images, data_dir, log)
     validation_features, *of_validation = features.cached_features(frozen, validation.images, data_dir, log)
     return rest, train_features, validation_features, labels, np.add(of_train, of_validation).tolist()
+
+
+def cut(model, first):
+    """Return `(frozen, rest)`: the layers of `model` before layer number `first`, and the others on what those give.
+
+    What crosses the cut is one tensor of features, or, where skips cross it too, all of them flattened into one.
+    """
+    made = [layer.output for layer in model.layers[:first]]
+    taken = [tensor for layer in model.layers[first:] for tensor in keras.tree.flatten(layer.input)]
+    crossing = [tensor for tensor in made if any(tensor is other for other in taken)]
+    packed, inputs, outputs = crossing[0], crossing[0], model.outputs
+    if len(crossing) > 1:
+        flat = [keras.layers.Flatten(name=f"flat{number}")(tensor) for number, tensor in enumerate(crossing)]
+        packed = keras.layers.Concatenate(name="packed")(flat)
+        inputs, unpacked, start = keras.Input(packed.shape[1:], name="features"), [], 0
+        for tensor, part in zip(crossing, flat, strict=True):
+            piece = inputs[:, start : start + part.shape[1]]
+            unpacked.append(keras.layers.Reshape(tensor.shape[1:])(piece))
+            start += part.shape[1]
+        outputs = keras.Model(crossing, model.outputs)(unpacked)
+    return keras.Model(model.inputs, packed, name="frozen"), keras.Model(inputs, outputs, name="rest")
 
 
 def compile_for_phase(model, phase, steps_per_epoch, loss, metric):

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from hw2 import classification, evaluate, results, train
-from hw2.data import splits, synthetic
+from hw2 import classification, evaluate, results, segmentation, train
+from hw2.data import features, splits, synthetic
 from hw2.data.batches import Batches
 from hw2.experiments import Phase
+from hw2.models import segmenters
 from hw2.models.vgg16 import vgg16_classifier
 
 # Two phases that between them have all that a resumption could lose: cached features, dropout, augmentation, best
@@ -249,6 +250,27 @@ def test_cached_features_train_as_images_do(tmp_path):
     )
     augmented = dataclasses.replace(phase, augment=("flip",))
     assert train.inputs_of_phase(model, augmented, data, data, tmp_path, print)[0] is model
+
+
+def test_features_of_a_network_with_skips(tmp_path, monkeypatch):
+    """Skips cross the cut as well: all maps that do are in the features, which are cached in several files here."""
+    monkeypatch.setattr(features, "CHUNK_BYTES", 10_000)
+    keras.utils.set_random_seed(0)
+    model = segmenters.seg_unet_vgg16(21, 32, decoder_filters=(8, 4), width=1 / 16)
+    train.set_trainable(model, "decoder")
+    images, masks = synthetic.segmentation(6, image_size=32, seed=0)
+    data = splits.MaskSplit(images, masks, None)
+    phase = Phase(epochs=1, learning_rate=1e-2, trainable="decoder", batch_size=6)
+    rest, inputs, _, labels, _ = train.inputs_of_phase(model, phase, data, data, tmp_path, print)
+    assert inputs.shape == (6, 8 * 8 * 16 + 4 * 4 * 32 + 2 * 2 * 32) and len(list(tmp_path.rglob("*.npz"))) == 2
+    expected = model.predict(images.astype("float32"), verbose=0)
+    np.testing.assert_allclose(rest.predict(inputs, verbose=0), expected, rtol=2e-3, atol=2e-3)
+    before = model.get_weights()
+    train.compile_for_phase(rest, phase, 1, *segmentation.loss_and_metric(phase, {"num_classes": 21}))
+    rest.fit(inputs.astype("float32"), labels, verbose=0)
+    for variable, old in zip(model.weights, before, strict=True):
+        moved = np.abs(keras.ops.convert_to_numpy(variable) - old).max() > 0
+        assert moved == ("decoder" in variable.path), variable.path
 
 
 SCRATCH = CONFIG | {

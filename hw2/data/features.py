@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hw2.data.batches import predict
 from hw2.results import ResultsError, read_arrays, write_arrays
 
 CHUNK = 5_000  # images a file: an interrupted extraction loses at most the chunk that it is at
-BATCH_SIZE = 250
+CHUNK_BYTES = 2**30  # and where features are large, fewer
+BATCH_PIXELS = 250 * 32 * 32
 
 
 def cached_features(frozen, images, data_dir, log=print):
@@ -32,15 +34,16 @@ def cached_features(frozen, images, data_dir, log=print):
     for weights in frozen.get_weights():
         model_digest.update(np.ascontiguousarray(weights))
     collected, total = np.empty((len(images), *frozen.output_shape[1:]), np.float16), np.zeros(2)
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK]
+    chunk = min(CHUNK, max(1, CHUNK_BYTES // (math.prod(frozen.output_shape[1:]) * np.dtype(np.float16).itemsize)))
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk]
         digest = model_digest.copy()
         digest.update(np.ascontiguousarray(part))
         path = Path(data_dir) / "cache" / f"features-{digest.hexdigest()}.npz"
         stored = _read(path)
         if stored is None:
             began = np.array([time.perf_counter(), time.process_time()])
-            computed = predict(frozen, part, BATCH_SIZE)
+            computed = predict(frozen, part, max(1, BATCH_PIXELS // math.prod(part.shape[1:3])))
             seconds, cpu_seconds = np.array([time.perf_counter(), time.process_time()]) - began
             if not np.abs(computed).max() <= np.finfo(np.float16).max:
                 raise DataError("The frozen layers give numbers beyond float16's range; cut the network elsewhere.")

@@ -93,7 +93,12 @@ def seg_unet(num_classes, image_size=160, decoder="bilinear", filters=(32, 64, 1
 
 
 def seg_unet_vgg16(num_classes, image_size=160, decoder="bilinear", decoder_filters=(128, 96, 64, 32), width=1.0):
-    """A U-Net whose left half is VGG16 up to its fifth block; skips are the last maps of blocks 4, 3, 2 and 1."""
+    """A U-Net whose left half is VGG16 up to its fifth block; skips are the last maps of blocks 4, 3, 2 and 1.
+
+    decoder_filters: of each step up. With fewer than four steps the logits are enlarged bilinearly the rest of the way,
+    as in FCN (Long et al., "Fully convolutional networks for semantic segmentation", 2015): at full size, where half of
+    a U-Net's multiply-adds are, there is nothing to learn then.
+    """
     inputs = keras.Input((image_size, image_size, 3), name="images")
     x = VGG16Preprocessing(dtype="float32", name="preprocessing")(inputs)
     skips = []
@@ -105,8 +110,12 @@ def seg_unet_vgg16(num_classes, image_size=160, decoder="bilinear", decoder_filt
             x = layers.Conv2D(round(count * width), 3, padding="same", activation="relu", name=name)(x)
         # ImageNet's VGG16 gives maps of very different scales: the decoder's first normalisation is here
         skips.append(BatchNormalization(name=f"decoder_block{block}_bn")(x))
-    x = apply_decoder(skips[-1], skips[-2::-1], decoder_filters, decoder)
-    return keras.Model(inputs, apply_logits(x, num_classes), name=f"seg_unet_vgg16_{decoder}")
+    x = apply_decoder(skips[-1], skips[-2::-1][: len(decoder_filters)], decoder_filters, decoder)
+    x = apply_logits(x, num_classes)
+    if len(decoder_filters) < len(BLOCKS) - 1:
+        factor = 2 ** (len(BLOCKS) - 1 - len(decoder_filters))
+        x = layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name="decoder_enlarged")(x)
+    return keras.Model(inputs, x, name=f"seg_unet_vgg16_{decoder}")
 
 
 def seg_unet_mobilenetv2(num_classes, image_size=160, decoder="transpose", weights="imagenet"):

@@ -5,6 +5,7 @@ All text goes into the prose by inline code. What has not been measured says so,
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 
 from hw2 import evaluate, stats
@@ -265,6 +266,30 @@ class Conclusions:
             return Text(f"{what} makes no clear difference to the mean IoU of an image, {points(found)}.")
         size = f"{abs(100 * found.estimate):.1f} points (95 % interval {interval_text(found)})"
         return Text(f"{what} {verb} the mean IoU of an image by {size}.")
+
+    def class_difficulty(self, run, facts):
+        """Return sentences on what the IoU of VOC's classes goes with. facts: arrays of `seg_baselines`."""
+        values = self.runs.get(run, "test.class_iou")
+        if not values or "train_pixels" not in facts:
+            return unmeasured([name for name in (run, "seg_baselines") if name not in self.runs] or [run])
+        ious = np.array(values[1:], float)
+        pixels = facts["train_pixels"][:, 1:]
+        sizes = [np.median(image[image > 0]) if image.any() else np.nan for image in pixels.T]
+        reasons = {
+            "the number of training images that hold the class": (pixels > 0).sum(0),
+            "the median area that it covers in an image": sizes,
+        }
+        told = []
+        for reason, figures in reasons.items():
+            found = spearmanr(figures, ious, nan_policy="omit")
+            if found.pvalue < 0.05:
+                told.append(f"with {reason} (rank correlation {signed(found.statistic, 2)})")
+        start = "What makes a class hard? Over the twenty classes, IoU goes clearly "
+        if told:
+            return Text(start + " and ".join(told) + ".")
+        return Text(
+            f"{start}with neither {' nor '.join(reasons)}; but among twenty, only a strong connection would show."
+        )
 
     # ensembles, and the abstract --------------------------------------------------------------------------------
 

@@ -312,6 +312,26 @@ def test_over_seeds_is_paired_by_seed(tmp_path):
     assert c.over_seeds("seg_unet_vgg16_transpose", "seg_unet_vgg16_bilinear") is None
 
 
+def test_class_difficulty_names_what_goes_with_iou(tmp_path):
+    """Classes in ever more images, of areas that have nothing to do with it; IoU follows the one or nothing."""
+    pixels = np.zeros((20, 21), np.int64)
+    for index, area in enumerate(np.random.default_rng(0).permutation(20)):
+        pixels[: index + 1, index + 1] = 100 + area
+    made_up(tmp_path, ["seg_unet_vgg16_classes"])
+    for ious, told in (
+        (
+            np.arange(20) / 20,
+            r"clearly with the number of training images \w+ \w+ the class \(rank correlation \+1.00\)\.",
+        ),
+        (np.tile([0.2, 0.8], 10), "with neither the number .* nor the median area"),
+    ):
+        runs = Runs(tmp_path)
+        runs.metrics["seg_unet_vgg16_classes"]["test"]["class_iou"] = [0.9, *ious]
+        conclusions = statements.Conclusions(runs)
+        assert re.search(told, conclusions.class_difficulty("seg_unet_vgg16_classes", {"train_pixels": pixels}))
+        assert "Open until `seg_baselines`" in conclusions.class_difficulty("seg_unet_vgg16_classes", {})
+
+
 # the cells -----------------------------------------------------------------------------------------------------------
 
 BLOCK = """

@@ -328,6 +328,7 @@ def number_of_classes(runs, names):
     for ax in axes:
         ax.set(xscale="log", xlabel="classes (logarithmic)")
         ax.set_xticks(counts, counts)
+        ax.margins(x=0.12)  # for the figures beside the points
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_minor_locator(NullLocator())
     return fig
@@ -472,7 +473,8 @@ def robustness(runs, names):
         for name, colour in zip(found, colours, strict=True):
             values = [runs.get(name, "test.accuracy"), *(runs.get(name, f"robustness.{kind}") or [])]
             ax.plot(range(len(values)), values, color=colour, marker="o", markersize=3)
-        ax.set(title=kind.replace("_", "\n") if "_" in kind else f"\n{kind}", xticks=range(4))
+        title = "JPEG" if kind == "jpeg" else kind.replace("_", "\n")
+        ax.set(title=title if "\n" in title else f"\n{title}", xticks=range(4))
     np.atleast_1d(axes)[0].set_ylabel("test accuracy")
     percent_axis(np.atleast_1d(axes)[0].yaxis)
     np.atleast_1d(axes)[len(kinds) // 2].set_xlabel("strength (0: as it is)")

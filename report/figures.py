@@ -786,6 +786,28 @@ def class_iou(runs, run):
     return fig
 
 
+def class_outputs(runs, run, count=6):
+    """Test images at equal distances in the panel: image, truth and answer in the official colours, classes by name."""
+    if "panel_identifiers" not in runs.arrays(run):
+        return waiting([run])
+    panels = min(24, len(runs.arrays(run)["panel_identifiers"]))  # what follows them are the best, median, worst
+    shown = np.unique(np.linspace(0, panels - 1, min(count, panels)).astype(int))
+    fig, axes = subplots(3, len(shown), figsize=(WIDTH, 3.7), squeeze=False)
+    for column, position in zip(axes.T, shown, strict=True):
+        found = panel(runs, run, position)
+        masks = found["truth"], found["prediction"]
+        pictures(column, [found["image"], *(overlay(found["image"], mask) for mask in masks)])
+        for ax, mask in zip(column[1:], masks, strict=True):
+            named = [
+                VOC_CLASSES[index] for index in np.unique(mask) if 0 < index < 21 and (mask == index).mean() > 0.01
+            ]
+            text = ", ".join(named[:2]) + (" ..." if len(named) > 2 else "")
+            ax.text(0.5, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=6.5)
+    for ax, title in zip(axes[:, 0], ("image", "truth", "answer"), strict=True):
+        ax.text(-0.06, 0.5, title, transform=ax.transAxes, ha="right", va="center", fontsize=8)
+    return fig
+
+
 def class_confusion(runs, run):
     """Where the pixels of each class go, in percent of its pixels."""
     counts = runs.get(run, "test.confusion")

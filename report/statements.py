@@ -276,7 +276,7 @@ class Conclusions:
         pixels = facts["train_pixels"][:, 1:]
         sizes = [np.median(image[image > 0]) if image.any() else np.nan for image in pixels.T]
         reasons = {
-            "the number of training images that hold the class": (pixels > 0).sum(0),
+            "the number of images in `train` that hold the class": (pixels > 0).sum(0),
             "the median area that it covers in an image": sizes,
         }
         told = []

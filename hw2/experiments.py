@@ -565,8 +565,8 @@ EXPERIMENTS = {
     # the image's size, and in its first epochs sees images as they are: then the maps of the frozen blocks 3, 4 and 5
     # can be cached (those of the first two would be 16 GB more).
     # Outcome: 29 % on validation (27 % before the encoder is released, at 49 % on training images), where we had hoped
-    # for 50 %: 3,225 images are few for twenty classes, and at 160 pixels some are hardly to be seen. What it finds is as
-    # good as what the network finds that names nothing; the rarer classes go without.
+    # for 50 %: 3,225 images are few for twenty classes, and at 160 pixels some are hardly to be seen. What it finds is
+    # as good as what the network finds that names nothing; the rarer classes go without.
     "seg_unet_vgg16_classes": Segmentation(
         question="Not only where, but what: all 21 classes?",
         cost="cpu 60 min; gpu 20 min",

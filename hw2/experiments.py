@@ -569,7 +569,7 @@ EXPERIMENTS = {
     # as good as what the network finds that names nothing; the rarer classes go without.
     "seg_unet_vgg16_classes": Segmentation(
         question="Not only where, but what: all 21 classes?",
-        cost="cpu 60 min; gpu 20 min",
+        cost="cpu 60 min, 13 GB of memory; gpu 20 min",
         num_classes=21,
         model="seg_unet_vgg16",
         model_arguments={

@@ -14,7 +14,7 @@ from hw2.data.batches import predict
 from hw2.results import ResultsError, read_arrays, write_arrays
 
 CHUNK = 5_000  # images a file: an interrupted extraction loses at most the chunk that it is at
-CHUNK_BYTES = 2**30  # and where features are large, fewer
+CHUNK_BYTES = 2**28  # and where features are large, fewer: what is predicted is in memory several times
 BATCH_PIXELS = 250 * 32 * 32
 
 

@@ -798,9 +798,7 @@ def class_outputs(runs, run, count=6):
         masks = found["truth"], found["prediction"]
         pictures(column, [found["image"], *(overlay(found["image"], mask) for mask in masks)])
         for ax, mask in zip(column[1:], masks, strict=True):
-            named = [
-                VOC_CLASSES[index] for index in np.unique(mask) if 0 < index < 21 and (mask == index).mean() > 0.01
-            ]
+            named = [VOC_CLASSES[index] for index in range(1, 21) if (mask == index).mean() > 0.01]
             text = ", ".join(named[:2]) + (" ..." if len(named) > 2 else "")
             ax.text(0.5, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=6.5)
     for ax, title in zip(axes[:, 0], ("image", "truth", "answer"), strict=True):

@@ -112,8 +112,7 @@ def seg_unet_vgg16(num_classes, image_size=160, decoder="bilinear", decoder_filt
         skips.append(BatchNormalization(name=f"decoder_block{block}_bn")(x))
     x = apply_decoder(skips[-1], skips[-2::-1][: len(decoder_filters)], decoder_filters, decoder)
     x = apply_logits(x, num_classes)
-    if len(decoder_filters) < len(BLOCKS) - 1:
-        factor = 2 ** (len(BLOCKS) - 1 - len(decoder_filters))
+    if (factor := 2 ** (len(BLOCKS) - 1 - len(decoder_filters))) > 1:
         x = layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name="decoder_enlarged")(x)
     return keras.Model(inputs, x, name=f"seg_unet_vgg16_{decoder}")
 

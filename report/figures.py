@@ -158,12 +158,16 @@ def validation_losses(runs, names):
     colours = [(BLUE, RED, GREEN, ORANGE, PINK, SKY)[index % 6] for index in range(len(found))]
     for name, colour in zip(found, colours, strict=True):
         ax.plot(runs.history(name)["epoch"], runs.history(name)["val_loss"], color=colour, linewidth=1.2)
-    ends = [runs.history(name)["val_loss"].iloc[-1] for name in found]
+    ends = np.log([runs.history(name)["val_loss"].iloc[-1] for name in found])
     last = max(runs.history(name)["epoch"].iloc[-1] for name in found)
-    low, high = ax.get_ylim()
-    for name, colour, height in zip(found, colours, spread(ends, 0.045 * (high - low)), strict=True):
+    ax.set_yscale("log", base=2)  # the first epochs of a bad head are ten times as high as the end of a good one
+    ax.yaxis.set_major_formatter("{x:g}")
+    low, high = np.log(ax.get_ylim())
+    heights = spread(ends, 0.045 * (high - low))
+    ax.set_ylim(bottom=np.exp(min(low, heights.min() - 0.04 * (high - low))))
+    for name, colour, height in zip(found, colours, np.exp(heights), strict=True):
         ax.text(1.03 * last, height, short(name), color=colour, fontsize=7.5, va="center")
-    ax.set(xlabel="epoch", ylabel="validation loss (nats)", xlim=(0, 1.35 * last))
+    ax.set(xlabel="epoch", ylabel="validation loss (nats, logarithmic)", xlim=(0, 1.35 * last))
     return fig
 
 
@@ -317,7 +321,7 @@ def number_of_classes(runs, names):
     for count, value in zip(counts, accuracy, strict=True):
         axes[0].annotate(f"{100 * value:.0f} %", (count, value), (0, 6), textcoords="offset points", ha="center",
                          fontsize=8, color=BLUE)  # fmt: skip
-    axes[0].text(counts[-1], 1 / counts[-1] + 0.02, "chance", color=GREY, ha="right", va="bottom", fontsize=8)
+    axes[0].text(counts[0], 1 / counts[0] + 0.02, "chance", color=GREY, va="bottom", fontsize=8)
     axes[0].set(title="test accuracy", ylim=(0, 1.12))
     percent_axis(axes[0].yaxis)
     parameters = np.array([runs.get(name, "cost.parameters") or np.nan for name in found]) / 1e6
@@ -554,7 +558,7 @@ def voc_shapes(runs, run="seg_baselines"):
     percent_axis(axes[1].xaxis)
     widest = 20  # beyond it are not borders but regions that annotators left undecided
     axes[2].hist(np.minimum(border[np.isfinite(border)], widest), bins=np.arange(widest + 1), color=BLUE)
-    axes[2].set(title="void border", xlabel="width (px; last bar: or more)")
+    axes[2].set(title="void border", xlabel="width (px; last: more)")
     return fig
 
 

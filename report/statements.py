@@ -27,7 +27,7 @@ def number(value, digits=2):
     if value is None:
         return Text("not measured")
     if isinstance(value, int) or abs(value) >= 1000:
-        return Text(f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}"))
+        return Text(f"{value:,.0f}")
     return Text(f"{value:.{digits}f}")
 
 

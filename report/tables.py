@@ -306,19 +306,18 @@ def segmenters(runs, names, baselines="seg_baselines"):
     """Figures of segmentation nets and, below them, of the trivial baselines, on the same images."""
     rows = [segmenter(whole(short(name)), runs.get(name, "test")) for name in runs.finished(names)]
     rows += [
-        segmenter(whole(name.replace("_", " ")) + " (baseline)", figures)
+        segmenter(whole(name.replace("_", " ")), figures)
         for name, figures in (runs.get(baselines, "baselines") or {}).items()
     ]
     formats = dict.fromkeys((*SEGMENTATION.values(), "IoU, mean of images (%)"), share)
-    formats |= dict.fromkeys(("boundary IoU (%)", "boundary F1 (%)", "Hausdorff 95 (% of diagonal)"), share)
-    best = dict.fromkeys(formats, "max") | {"Hausdorff 95 (% of diagonal)": "min"}
+    formats |= dict.fromkeys(("boundary IoU (%)", "boundary F1 (%)", "Hausdorff 95 (%)"), share)
+    best = dict.fromkeys(formats, "max") | {"Hausdorff 95 (%)": "min"}
     return styled(rows, formats, best)
 
 
 SEGMENTATION = {
     "pixel_accuracy": "pixel accuracy (%)",
     "dice": "Dice (%)",
-    "mean_iou": "mean of both IoU (%)",
     "iou": "IoU (%)",
 }
 
@@ -336,7 +335,7 @@ def segmenter(label, figures):
         "IoU, mean of images (%)": mean("iou"),
         "boundary IoU (%)": mean("boundary_iou"),
         "boundary F1 (%)": mean("boundary_f1"),
-        "Hausdorff 95 (% of diagonal)": mean("hausdorff_95"),
+        "Hausdorff 95 (%)": mean("hausdorff_95"),
     }
 
 
@@ -391,7 +390,7 @@ def decoders(runs, conclusions, pairs):
 
 
 def plain(interval):
-    return DASH if interval is None else str(points(interval)).replace(" points", "")
+    return DASH if interval is None else whole(str(points(interval)).replace(" points", ""))
 
 
 def both(one, other, form):

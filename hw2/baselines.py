@@ -75,7 +75,7 @@ def run(name, config, *, data_dir, results_dir, force=False):
         },
     }
     explored = config["data"]["source"] == "voc2012"
-    facts = {split: voc2012.explore(data_dir, split) for split in ("train", "val")} if explored else {}
+    facts = {split: voc2012.explore(data_dir, split) for split in ("train", "val", "sbd")} if explored else {}
     if force:  # not before all is there to replace it
         results.open_run(folder, config, force=True)
     if facts:

@@ -513,26 +513,39 @@ def grad_cam(runs, name):
 
 # segmentation --------------------------------------------------------------------------------------------------------
 
+# one colour a net in all figures
+NETS = {
+    "seg_book_transpose": ORANGE,
+    "seg_book_bilinear": RED,
+    "seg_unet_scratch": GREEN,
+    "seg_unet_vgg16_transpose": SKY,
+    "seg_unet_vgg16_bilinear": BLUE,
+    "seg_unet_mobilenetv2": PINK,
+}
+
 
 def voc_classes(runs, run="seg_baselines"):
-    """Images in which each class occurs and its share of the foreground pixels, in the training and test lists."""
+    """Images in which each class occurs and its share of the foreground pixels, in VOC's two lists and in SBD."""
     arrays = runs.arrays(run)
     if "train_pixels" not in arrays:
         return waiting([run])
-    fig, axes = subplots(1, 2, figsize=(WIDTH, 3.9), sharey=True)
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 4.4), sharey=True)
     order = np.argsort((arrays["train_pixels"][:, 1:] > 0).sum(0)) + 1
-    for split, colour, offset in (("train", BLUE, 0.2), ("val", ORANGE, -0.2)):
+    shown = [split for split in ("train", "sbd", "val") if len(arrays.get(f"{split}_pixels", ()))]
+    colours = {"train": BLUE, "sbd": GREEN, "val": ORANGE}
+    height = 0.84 / len(shown)
+    for place, split in enumerate(shown):
         pixels = arrays[f"{split}_pixels"]
-        if not len(pixels):
-            continue
         bars = (pixels > 0).mean(0), pixels.sum(0) / max(pixels[:, 1:].sum(), 1)
         for ax, values in zip(axes, bars, strict=True):
-            ax.barh(np.arange(20) + offset, values[order], 0.4, color=colour, linewidth=0)
+            y = np.arange(20) + height * ((len(shown) - 1) / 2 - place)
+            ax.barh(y, values[order], height, color=colours[split], linewidth=0)
+        name = split.upper() if split == "sbd" else split
+        axes[1].text(0.97, 0.05 * (len(shown) - place) - 0.02, name, color=colours[split], ha="right",
+                     transform=axes[1].transAxes)  # fmt: skip
     axes[0].set_yticks(range(20), [VOC_CLASSES[index] for index in order], fontsize=7.5)
     axes[0].set_title("images with the class")
     axes[1].set_title("share of the foreground pixels")
-    axes[1].text(0.97, 0.09, "train", color=BLUE, ha="right", transform=axes[1].transAxes)
-    axes[1].text(0.97, 0.03, "val", color="#B07800", ha="right", transform=axes[1].transAxes)
     for ax in axes:
         percent_axis(ax.xaxis)
         ax.grid(axis="x")
@@ -664,9 +677,9 @@ def dice_and_iou(runs, names):
         axes[0].plot(table["iou"], table["dice"], ".", color=RED, markersize=3, alpha=0.3)
     else:
         axes[1].text(0.5, 0.5, "Waits for a segmentation run", ha="center", color=GREY, transform=axes[1].transAxes)
-    for name, colour in zip(found, (BLUE, RED, GREEN, ORANGE, PINK, SKY), strict=False):
+    for name in found:
         values = np.sort(runs.images(name)["iou"].dropna())
-        axes[1].plot(values, np.arange(1, len(values) + 1) / len(values), color=colour, label=short(name))
+        axes[1].plot(values, np.arange(1, len(values) + 1) / len(values), color=NETS.get(name, GREY), label=short(name))
     axes[1].set(title="images with an IoU of at most ...", xlabel="IoU", xlim=(0, 1), ylim=(0, 1))
     percent_axis(axes[1].yaxis)
     if found:
@@ -680,8 +693,8 @@ def precision_recall(runs, names):
     if not found:
         return waiting(names)
     fig, ax = subplots(figsize=(WIDTH, 2.8))
-    for name, colour in zip(found, (BLUE, RED, GREEN, ORANGE, PINK, SKY), strict=False):
-        arrays = runs.arrays(name)
+    for name in found:
+        arrays, colour = runs.arrays(name), NETS.get(name, GREY)
         ax.plot(arrays["curve_recall"], arrays["curve_precision"], color=colour, label=short(name))
         threshold = runs.get(name, "threshold")
         if threshold is not None:

@@ -80,8 +80,21 @@ class Runs:
         return self._read(run, results.HISTORY, lambda path: pd.DataFrame(results.read_csv(path)), pd.DataFrame())
 
     def training_seconds(self, run):
-        """Return what training took, see `hw2.results.training_seconds`; None for what is not finished."""
-        return results.training_seconds(self.metrics[run]["cost"]) if run in self else None
+        """Return what training took, see `hw2.results.training_seconds`; None for what is not finished.
+
+        With that of the run from whose weights it went on: they are to be had no cheaper.
+        """
+        if run not in self:
+            return None
+        first = self.config(run).get("weights", "imagenet")
+        before = 0 if first == "imagenet" else self.training_seconds(experiments.run_name(first, self.get(run, "seed")))
+        return results.training_seconds(self.metrics[run]["cost"]) + (before or 0)
+
+    def by_clock(self, run):
+        """Whether some of what training took was not recorded as the processor's time, on a CPU."""
+        cost = self.get(run, "cost") or {}
+        recorded = "cpu_seconds" in cost and ("feature_cpu_seconds" in cost or not cost.get("feature_seconds"))
+        return bool(results.cpu_cores(cost)) and self.get(run, "task") != "ensemble" and not recorded
 
     def epoch_seconds(self, run):
         """Return the seconds of each epoch, (epochs,), counted like `training_seconds`."""

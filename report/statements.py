@@ -56,12 +56,23 @@ def signed(value, digits=1):
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def points(interval, digits=1):
+def points(interval):
     """Return a difference of shares in percentage points with its interval: "+3.1 points (+2.2 to +4.0)"."""
     if interval is None:
         return Text("not measured")
-    estimate, low, high = (signed(100 * value, digits) for value in interval)
+    estimate, low, high = (signed(100 * value, decimals(interval)) for value in interval)
     return Text(f"{estimate} points ({low} to {high})")
+
+
+def decimals(interval):
+    """Return how many decimals of percentage points tell the interval's bounds from zero: one as a rule, or two."""
+    return 2 if sign(interval) and min(abs(interval.low), abs(interval.high)) < 0.0005 else 1
+
+
+def listed(items):
+    """Return "a, b and c"."""
+    *most, last = items
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def missing(runs, *names):
@@ -137,7 +148,7 @@ class Conclusions:
             return Text(f"`{run}` and `{other}` were not tested on the same images, so they are not compared.")
         before, after = (percent(self.runs.get(name, "test.accuracy")) for name in (run, other))
         s = "" if plural else "s"
-        size = f"{abs(100 * found.estimate):.1f} points (95 % interval {interval_text(found)})"
+        size = f"{abs(100 * found.estimate):.{decimals(found)}f} points (95 % interval {interval_text(found)})"
         verb = {1: f"raise{s}", -1: f"lower{s}"}.get(sign(found))
         if verb is None:
             return Text(
@@ -149,6 +160,19 @@ class Conclusions:
         """Return the difference for brackets: "+3.1 points (+2.2 to +4.0)"; what is missing otherwise."""
         absent = self.runs.missing([run, other])
         return unmeasured(absent) if absent else points(self.difference(run, other))
+
+    def among_classes(self, run, subset):
+        """Return what `run`, of all classes, reaches among the classes and on the test images of the run `subset`.
+
+        (accuracy, by how much that exceeds the subset's own as `stats.Interval`), or None.
+        """
+        one, two = self.runs.arrays(run), self.runs.arrays(subset)
+        if "classes" not in two or "classes" in one or "test_logits" not in one:
+            return None
+        rows = np.searchsorted(one["test_indices"], two["test_indices"])
+        right = one["test_logits"][rows][:, two["classes"]].argmax(1) == two["test_labels"]
+        own = two["test_logits"].argmax(1) == two["test_labels"]
+        return float(right.mean()), stats.bootstrap_mean(right.astype(int) - own.astype(int))
 
     # gaps, cost, events -----------------------------------------------------------------------------------------
 
@@ -170,14 +194,7 @@ class Conclusions:
         if gap is None:
             return unmeasured([run])
         train = self.runs.history(run).iloc[-1]["accuracy"]
-        if gap > 0.1:
-            verdict = "overfits"
-        elif gap < 0.03:
-            verdict = (
-                "underfits: it does not even fit what it trains on" if train < 0.9 else "neither over- nor underfits"
-            )
-        else:
-            verdict = "overfits a little"
+        verdict = "overfits" if gap > 0.1 else "underfits" if train < 0.7 else "does neither"
         return Text(f"`{run}` {verdict} (training {percent(train)}, gap {signed(100 * gap)} points)")
 
     def events(self, run):
@@ -264,8 +281,20 @@ class Conclusions:
         verb = {1: "raises", -1: "lowers"}.get(sign(found))
         if verb is None:
             return Text(f"{what} makes no clear difference to the mean IoU of an image, {points(found)}.")
-        size = f"{abs(100 * found.estimate):.1f} points (95 % interval {interval_text(found)})"
-        return Text(f"{what} {verb} the mean IoU of an image by {size}.")
+        size = f"{abs(100 * found.estimate):.{decimals(found)}f} points (95 % interval {interval_text(found)})"
+        single = min(len(self.runs.seeds(name)) for name in (run, other)) == 1
+        return Text(f"{what} {verb} the mean IoU of an image by {size}{self.luck(found) if single else ''}.")
+
+    def luck(self, interval, names=("seg_book_transpose", "seg_book_bilinear"), path="test.images.iou.mean"):
+        """Return a warning, to be appended, for a difference of two single runs that is within the luck of training.
+
+        By the scatter of the seeds of `names`: two standard deviations of a difference of two runs.
+        """
+        spreads = [spread[1] for name in names if (spread := self.seed_spread(name, path))]
+        reach = 2 * np.sqrt(2 * np.mean(np.square(spreads))) if spreads else 0.0
+        if abs(interval.estimate) > reach:
+            return ""
+        return f", within the {100 * reach:.1f} points by which two seeds of the book's net may differ"
 
     def class_difficulty(self, run, facts):
         """Return sentences on what the IoU of VOC's classes goes with. facts: arrays of `seg_baselines`."""
@@ -273,10 +302,10 @@ class Conclusions:
         if not values or "train_pixels" not in facts:
             return unmeasured([name for name in (run, "seg_baselines") if name not in self.runs] or [run])
         ious = np.array(values[1:], float)
-        pixels = facts["train_pixels"][:, 1:]
+        pixels = np.concatenate([facts[key][:, 1:] for key in ("train_pixels", "sbd_pixels") if key in facts])
         sizes = [np.median(image[image > 0]) if image.any() else np.nan for image in pixels.T]
         reasons = {
-            "the number of images in `train` that hold the class": (pixels > 0).sum(0),
+            "the number of training images that hold the class": (pixels > 0).sum(0),
             "the median area that it covers in an image": sizes,
         }
         told = []
@@ -311,9 +340,10 @@ class Conclusions:
         return mean, self.difference(best, name), best
 
 
-def interval_text(interval, scale=100, digits=1):
+def interval_text(interval):
     low, high = sorted((abs(interval.low), abs(interval.high))) if sign(interval) else (interval.low, interval.high)
-    return f"{scale * low:.{digits}f} to {scale * high:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    digits = decimals(interval)
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def unmeasured(names):

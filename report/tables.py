@@ -213,22 +213,22 @@ def events(runs, conclusions, names):
     return styled(rows, {"best (%)": share, "last (%)": share}, words=("what acted",))
 
 
-def classes(runs, names):
+def classes(runs, conclusions, names):
     rows = [
         {
             "classes": classes_of(runs, name),
             "training images": runs.get(name, "data.train"),
             "epochs": runs.get(name, "cost.epochs"),
             "test accuracy (%)": runs.get(name, "test.accuracy"),
-            "times chance": runs.get(name, "test.accuracy") * classes_of(runs, name),
             "parameters (M)": runs.get(name, "cost.parameters"),
+            "net of all classes (%)": (conclusions.among_classes(names[-1], name) or [None])[0],
         }
         for name in runs.finished(names)
     ]
     formats = {
         "training images": "{:,.0f}",
         "test accuracy (%)": share,
-        "times chance": "{:.0f}",
+        "net of all classes (%)": share,
         "parameters (M)": lambda value: f"{value / 1e6:.3f}",
     }
     return styled(rows, formats)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw2 import evaluate, results
+from hw2 import evaluate, results, stats
 
 ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "report"
@@ -93,6 +93,8 @@ def made_up_classification(folder, name, rng, images, source):
             f"{part}_labels": labels.astype(np.uint8),
             f"{part}_indices": np.arange(images, dtype=np.int32),
         }
+    if classes < 100:
+        arrays["classes"] = np.arange(classes, dtype=np.uint8)
     if name == "scratch_final":
         arrays |= {
             "grad_cam_images": rng.integers(0, 255, (8, 32, 32, 3)).astype(np.uint8),
@@ -172,7 +174,7 @@ def made_up_segmentation(folder, name, rng, images, source):
             arrays[f"panel_{index}_prediction"] = truth % 255
     if name == "seg_baselines":
         metrics["baselines"] = {key: figures for key in ("all_background", "all_foreground", "grabcut")}
-        for split in ("train", "val"):
+        for split in ("train", "val", "sbd"):
             arrays |= {
                 f"{split}_sizes": rng.integers(300, 501, (count, 2)),
                 f"{split}_pixels": rng.integers(0, 900, (count, 21)) * (rng.random((count, 21)) < 0.4),
@@ -312,6 +314,61 @@ def test_over_seeds_is_paired_by_seed(tmp_path):
     assert c.over_seeds("seg_unet_vgg16_transpose", "seg_unet_vgg16_bilinear") is None
 
 
+def test_two_single_runs_are_held_against_the_luck_of_seeds(tmp_path):
+    runs = ["seg_book_transpose", "seg_book_transpose-seed1", "seg_book_bilinear", "seg_book_bilinear-seed1"]
+    made_up(tmp_path, [*runs, "seg_unet_scratch", "seg_unet_scratch_dice"])
+    for run, iou in zip(runs, (0.50, 0.52, 0.50, 0.52), strict=True):
+        metrics = results.read_metrics(tmp_path / run)
+        metrics["test"]["images"]["iou"]["mean"] = iou
+        results.write_json(tmp_path / run / "metrics.json", metrics)
+    table = results.read_csv(tmp_path / "seg_unet_scratch" / "images.csv")
+    # the seeds' standard deviation is 1.41 points, that of a difference 2 points, and two of these are 4
+    for change, told in ((0.03, "within the 4.0 points"), (0.05, r"by 5\.0 points \([^)]*\)\.$")):
+        results.write_csv(
+            tmp_path / "seg_unet_scratch_dice" / "images.csv", [row | {"iou": row["iou"] + change} for row in table]
+        )
+        c = statements.Conclusions(Runs(tmp_path))
+        assert re.search(told, c.mask_change("Dice", "seg_unet_scratch", "seg_unet_scratch_dice"))
+
+
+def test_a_net_of_all_classes_among_some_of_them(tmp_path):
+    made_up(tmp_path, ["scratch_residual", "scratch_residual_10classes"])
+    logits = np.zeros((6, 100), np.float16)
+    logits[:, 99] = 9  # of a class that is not among the subset's
+    logits[[0, 1, 2, 3], [5, 5, 7, 5]] = 1
+    one = {"test_logits": logits, "test_labels": np.array([5, 5, 5, 5, 0, 1]), "test_indices": np.arange(6)}
+    own = np.array([[0, 1], [1, 0], [0, 1], [0, 1]], np.float16)  # of the classes 7 and 5
+    two = {
+        "test_logits": own,
+        "test_labels": np.ones(4, int),
+        "test_indices": np.arange(4),
+        "classes": np.array([7, 5]),
+    }
+    for name, arrays in (("scratch_residual", one), ("scratch_residual_10classes", two)):
+        results.write_arrays(tmp_path / name / "predictions.npz", arrays)
+    c = statements.Conclusions(Runs(tmp_path))
+    accuracy, difference = c.among_classes("scratch_residual", "scratch_residual_10classes")
+    assert accuracy == 0.75 and difference.estimate == 0
+    assert c.among_classes("scratch_residual", "scratch_residual") is None
+
+
+def test_time_has_that_of_the_run_it_goes_on_from(tmp_path):
+    made_up(tmp_path, ["scratch_final", "scratch_final_longer"])
+    config = results.read_json(tmp_path / "scratch_final_longer" / "config.json")
+    results.write_json(tmp_path / "scratch_final_longer" / "config.json", config | {"weights": "scratch_final"})
+    runs = Runs(tmp_path)
+    alone = [runs.get(name, "cost.seconds") for name in ("scratch_final", "scratch_final_longer")]
+    assert runs.training_seconds("scratch_final") == alone[0]
+    assert runs.training_seconds("scratch_final_longer") == sum(alone)
+    assert runs.training_seconds("scratch_final_48px") is None
+
+
+def test_bounds_of_a_clear_difference_are_not_written_as_zero():
+    assert statements.points(stats.Interval(0.004, 0.0002, 0.007)) == "+0.40 points (+0.02 to +0.70)"
+    assert statements.points(stats.Interval(0.004, -0.0002, 0.007)) == "+0.4 points (\N{MINUS SIGN}0.0 to +0.7)"
+    assert statements.listed(["a"]) == "a" and statements.listed(["a", "b", "c"]) == "a, b and c"
+
+
 def test_class_difficulty_names_what_goes_with_iou(tmp_path):
     """Classes in ever more images, of areas that have nothing to do with it; IoU follows the one or nothing."""
     pixels = np.zeros((20, 21), np.int64)
@@ -321,7 +378,7 @@ def test_class_difficulty_names_what_goes_with_iou(tmp_path):
     for ious, told in (
         (
             np.arange(20) / 20,
-            r"clearly with the number of images in `train` .* \(rank correlation \+1.00\)\.",
+            r"clearly with the number of training images .* \(rank correlation \+1.00\)\.",
         ),
         (np.tile([0.2, 0.8], 10), "with neither the number .* nor the median area"),
     ):

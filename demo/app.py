@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +32,8 @@ def main():
         try:
             serve(page, blocks, arguments)
             threading.Thread(target=page.warm_up, args=(arguments.results,)).start()
-            threading.Event().wait()
+            while True:  # and not without end in one wait, which on Windows Ctrl-C cannot end
+                time.sleep(1)
         except KeyboardInterrupt:
             print("\nStopped.")
         except OSError as error:

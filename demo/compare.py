@@ -24,6 +24,7 @@ def classifiers_part(models):
                 answer = predict.classify(model, small)
             except predict.ModelError as error:
                 broken.append(str(error))
+                yield votes_text(votes, len(rows), len(models), broken), rows
                 continue
             number = answer.classes[0]
             name = parts.words(labels.CIFAR100_CLASSES[number])

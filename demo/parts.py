@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio import processing_utils
 
 from hw2 import images, labels
 
@@ -59,7 +60,7 @@ def picture(label, **options):
     Gradio's own decoding drops transparency, cuts 16 bits off and knows no limit to what it decodes.
     """
     component = gr.Image(type="filepath", image_mode=None, label=label, buttons=["fullscreen"], **options)
-    component.preprocess = lambda payload: payload and (payload.path or payload.url)
+    component.preprocess = uploaded
     keep = component.async_move_resource_to_block_cache
 
     async def keep_files_alone(path):
@@ -70,6 +71,19 @@ def picture(label, **options):
 
     component.async_move_resource_to_block_cache = keep_files_alone
     return component
+
+
+def uploaded(payload):
+    """Return the path of the file that a visitor has sent in; refuse the path of anything else on this disk.
+
+    Gradio looks at a path only where its request marks it as a file, and its own components do not insist on that.
+    """
+    if not payload:
+        return None
+    folder = Path(processing_utils.get_upload_folder()).resolve()
+    if not payload.path or not Path(payload.path).resolve().is_relative_to(folder):
+        raise gr.Error("Upload the image as a file.", print_exception=False, title="Not read")
+    return payload.path
 
 
 def still():

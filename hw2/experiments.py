@@ -312,13 +312,13 @@ EXPERIMENTS = {
         phases=(
             HEAD_FIRST,
             Phase(
-                trainable=ByBudget(cpu="block3", gpu=""),
-                epochs=ByBudget(cpu=1, gpu=20),
+                trainable="block3",
+                epochs=ByBudget(cpu=1, gpu=10),
                 learning_rate=5e-5,
                 batch_size=128,
                 warmup=0.1,
             ),
-            Phase(epochs=ByBudget(cpu=1, gpu=2), learning_rate=3e-5, batch_size=128, warmup=0.1),
+            Phase(epochs=ByBudget(cpu=1, gpu=12), learning_rate=3e-5, batch_size=128, warmup=0.1),
         ),
     ),
     # A small VGG: a stem and six 3x3 convolutions, the resolution halved three times, no normalisation.

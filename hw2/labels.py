@@ -41,6 +41,7 @@ VOC_CLASSES = (
     *("dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv/monitor"),
 )
 VOID = 255
+VOC_PAIRS = {"train": 1464, "val": 1449}  # photographs with masks in the complete lists of VOC 2012
 
 
 def voc_palette():

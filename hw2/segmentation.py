@@ -42,18 +42,21 @@ def measure(config, model, train, validation, data_dir, folder):
     VOC's official "val", are loaded here, at the end of a run, and nowhere else. The threshold is the one of the
     greatest foreground IoU on the validation images.
     """
-    test = splits.load_test_masks(config["data"], data_dir, config["model_arguments"]["image_size"])
+    size = config["model_arguments"]["image_size"]
+    test = splits.load_test_masks(config["data"], data_dir, size)
     binary = num_classes(config) == 2
     figures, predictions = {"threshold": None}, {}
     for part, split in (("validation", validation), ("test", test)):
-        # in slices: 21 classes of a thousand images are gigabytes
-        iou, slices = losses.IntersectionOverUnion(1 if binary else num_classes(config)), []
+        # in slices, and nothing twice: 21 classes of a thousand images are gigabytes
+        iou = losses.IntersectionOverUnion(1 if binary else num_classes(config))
+        probabilities = None  # those of the other part are no longer needed
+        shape, dtype = ((), np.float32) if binary else ((num_classes(config),), np.float16)
+        probabilities = np.empty((len(split.images), size, size, *shape), dtype)
         for start in range(0, len(split.images), SLICE):
             logits = predict(model, split.images[start : start + SLICE], PREDICTION_BATCH_SIZE)
             if part == "validation":
                 iou.update_state(split.labels[start : start + SLICE], logits)
-            slices.append(expit(logits[..., 0]) if binary else softmax(logits, axis=-1).astype(np.float16))
-        probabilities = np.concatenate(slices)
+            probabilities[start : start + SLICE] = expit(logits[..., 0]) if binary else softmax(logits, axis=-1)
         if part == "validation":
             # as `history.csv` has it, at the network's size, but of the weights as they are stored
             figures["network_iou"] = float(iou.result())
@@ -68,7 +71,6 @@ def measure(config, model, train, validation, data_dir, folder):
     results.write_csv(folder / results.IMAGES, rows)
 
     foreground = probabilities if binary else 1 - probabilities[..., 0]
-    size = foreground.shape[1]
     figures["checkerboard"] = metrics.checkerboard(foreground) if size % 8 == 0 and size >= 96 else None
     _, thresholds, precision, recall = evaluate.choose_threshold(foreground, truths)
     predictions |= {"curve_threshold": thresholds, "curve_precision": precision, "curve_recall": recall}
@@ -90,7 +92,7 @@ def measure(config, model, train, validation, data_dir, folder):
         "source": splits.masks_source(config["data"], data_dir),
         "sbd": config["data"].get("sbd", False),
         "classes": num_classes(config),
-        "image_size": config["model_arguments"]["image_size"],
+        "image_size": size,
         "train": len(train.labels),
         "validation": len(validation.labels),
         "test": len(test.labels),

@@ -235,6 +235,18 @@ def test_hostile_files_are_refused_in_words_and_the_server_goes_on(client, tmp_p
     assert len(client.predict(handle_file(CAT), "plain", api_name="/classify")[3]["top"]) == 5
 
 
+def test_only_what_was_sent_in_is_read(address, tmp_path):
+    """Neither a path on this machine, however it is written, nor its absence shows in the answer."""
+    Image.new("RGB", (60, 40), (200, 30, 20)).save(secret := tmp_path / "secret.png")
+    said = set()
+    for path in (str(secret), str(tmp_path / "absent.png")):
+        for sent in ({"path": path}, {"url": path}, {"path": None, "url": path, "meta": {"_type": "gradio.FileData"}}):
+            url = f"{address}gradio_api/call/classify"
+            event = httpx.post(url, json={"data": [sent, "plain", classify.TOP]}).json()["event_id"]
+            said.add(httpx.get(f"{url}/{event}", timeout=30).text)
+    assert len(said) == 1 and "Upload the image as a file." in said.pop()
+
+
 def test_odd_files_are_read(client, tmp_path):
     halves = Image.new("RGB", (60, 40), (200, 30, 20))
     exif = Image.Exif()

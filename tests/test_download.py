@@ -1,5 +1,6 @@
 """Downloads from a server on this machine that can be cut, slow to know ranges, or wrong."""
 
+import concurrent.futures
 import errno
 import hashlib
 import http.client
@@ -81,6 +82,11 @@ def direct_and_at_once(monkeypatch):
     monkeypatch.setattr(download, "PAUSE_SECONDS", 0)
 
 
+def stored(folder):
+    """Return the names of what is in a folder, but for the lock that keeps others out meanwhile."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
 def archive(*urls, md5=None):
     return download.Archive("set.tar.gz", urls, md5 or hashlib.md5(CONTENT).hexdigest(), "set")
 
@@ -91,7 +97,14 @@ def test_downloads_checks_and_unpacks_once(serve, tmp_path):
     assert folder == tmp_path / "set" and (folder / "names.txt").read_text() == "cat\n"
     assert (folder / "a.bin").read_bytes() == bytes(range(256)) * 400
     assert download.ensure(archive(server.url), tmp_path) == folder and len(server.asked) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"set", "set.tar.gz"}
+    assert stored(tmp_path) == ["set", "set.tar.gz"]
+
+
+def test_two_at_once_download_once(serve, tmp_path):
+    server = serve()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(lambda _: download.ensure(archive(server.url), tmp_path), range(4)))
+    assert folders == {tmp_path / "set"} and server.asked == [None]
 
 
 def test_goes_on_after_a_cut(serve, tmp_path):
@@ -163,7 +176,7 @@ def test_wrong_content_is_refused_and_not_kept(serve, tmp_path):
     server = serve(content=CONTENT[:-1] + b"x")
     with pytest.raises(DataError, match="another md5"):
         download.ensure(archive(server.url), tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert stored(tmp_path) == []
     (tmp_path / "set.tar.gz").write_bytes(b"half")
     with pytest.raises(DataError, match="is damaged"):
         download.ensure(archive(server.url), tmp_path)
@@ -190,11 +203,11 @@ def test_an_archive_cannot_write_outside(tmp_path, name):
     (data_dir / "set.tar.gz").write_bytes(content)
     with pytest.raises(DataError):
         download.ensure(archive("http://127.0.0.1:9/", md5=hashlib.md5(content).hexdigest()), data_dir)
-    assert [path.name for path in tmp_path.rglob("*")] == ["data", "set.tar.gz"]
+    assert stored(tmp_path) == ["data"] and stored(data_dir) == ["set.tar.gz"]
 
 
 def test_a_truncated_archive_leaves_nothing_in_place(tmp_path):
     (tmp_path / "set.tar.gz").write_bytes(CONTENT[:600])
     with pytest.raises(DataError, match=r"cannot be unpacked"):
         download.ensure(archive("http://127.0.0.1:9/", md5=hashlib.md5(CONTENT[:600]).hexdigest()), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["set.tar.gz"]
+    assert stored(tmp_path) == ["set.tar.gz"]

@@ -104,6 +104,21 @@ def test_segmenters_give_logits_of_the_images_size_and_survive_saving(name, argu
     assert weighted == sorted(weighted)
 
 
+def test_bilinear_decoder_trains_as_on_a_gpu():
+    """Where TensorFlow has a GPU, Keras compiles by XLA, and numbers have 16 bits: both can be had on a CPU."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        inputs = keras.Input((4, 4, 3))
+        x = keras.layers.Conv2D(2, 3, padding="same", activation="relu")(inputs)
+        x = segmenters.apply_upsampling(x, 2, "bilinear", name="decoder")
+        model = keras.Model(inputs, segmenters.apply_logits(x, 2))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.compile(optimizer="sgd", loss=losses.cross_entropy, jit_compile=True)
+    images, masks = np.ones((2, 4, 4, 3), np.float32), np.ones((2, 8, 8), np.uint8)
+    assert np.isfinite(model.train_on_batch(images, masks))
+
+
 def test_both_decoders_have_the_same_weights_and_bilinear_costs_more():
     transpose, bilinear = (
         segmenters.seg_book(2, image_size=32, decoder=d, width=0.25) for d in ("transpose", "bilinear")

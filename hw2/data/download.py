@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import filelock
+
 from hw2 import DataError
 
 CHUNK_BYTES = 1 << 20
@@ -41,18 +43,12 @@ def ensure(archive, data_dir):
     if folder.exists():
         return folder
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        path = fetch(archive, data_dir)
-        print(f"unpacking {path.name}", flush=True)
-        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=data_dir) as scratch:
-            with tarfile.open(path) as tar:
-                # the "data" filter refuses absolute paths, links to outside and device files (PEP 706)
-                tar.extractall(scratch, filter="data")
-            extracted = Path(scratch) / archive.extracts_to
-            if not extracted.is_dir():
-                raise DataError(f"{path} holds no folder {archive.extracts_to}: it is another archive. Delete it.")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            extracted.rename(folder)
+        with alone(data_dir, archive.name):
+            if folder.exists():  # another process has put it there meanwhile
+                return folder
+            path = fetch(archive, data_dir)
+            print(f"unpacking {path.name}", flush=True)
+            unpack(archive, path, folder)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{archive.name} cannot be unpacked ({error}). Delete it and start again.") from error
     except OSError as error:
@@ -61,6 +57,25 @@ def ensure(archive, data_dir):
             "folder with --data-dir; what was already downloaded is kept."
         ) from error
     return folder
+
+
+def alone(data_dir, name):
+    """Return a lock, for `with`, under which no other process fetches or converts `name` under `data_dir`."""
+    Path(data_dir).mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(Path(data_dir) / f".{name}.lock")
+
+
+def unpack(archive, path, folder):
+    """Unpack the archive file `path` beside its destination `folder`, then rename what it holds into place."""
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as scratch:
+        with tarfile.open(path) as tar:
+            # the "data" filter refuses absolute paths, links to outside and device files (PEP 706)
+            tar.extractall(scratch, filter="data")
+        extracted = Path(scratch) / archive.extracts_to
+        if not extracted.is_dir():
+            raise DataError(f"{path} holds no folder {archive.extracts_to}: it is another archive. Delete it.")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        extracted.rename(folder)
 
 
 def fetch(archive, data_dir):

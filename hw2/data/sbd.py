@@ -34,9 +34,17 @@ def ensure(voc, data_dir):
     path = voc / LIST
     if path.exists():
         return path
+    source = download.ensure(ARCHIVE, data_dir) / "dataset" / "cls"
+    with download.alone(data_dir, MASKS):
+        if not path.exists():  # no other process has converted them meanwhile
+            convert(source, voc, path)
+    return path
+
+
+def convert(source, voc, path):
+    """Write the masks in the folder `source` that are of use as PNGs under `voc`, and then the list of them."""
     lists = voc / "ImageSets" / "Segmentation"
     official = {*(lists / "train.txt").read_text().split(), *(lists / "val.txt").read_text().split()}
-    source = download.ensure(ARCHIVE, data_dir) / "dataset" / "cls"
     (voc / MASKS).mkdir(exist_ok=True)
     names = []
     for mask in sorted(source.glob("*.mat")):
@@ -48,7 +56,6 @@ def ensure(voc, data_dir):
         names.append(mask.stem)
     with atomic_path(path) as temporary:
         Path(temporary).write_text("".join(f"{name}\n" for name in names))
-    return path
 
 
 def read_mask(path):

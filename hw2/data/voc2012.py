@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from hw2 import DataError
 from hw2.data import download, sbd
-from hw2.labels import VOC_CLASSES, VOC_PALETTE, VOID
+from hw2.labels import VOC_CLASSES, VOC_PAIRS, VOC_PALETTE, VOID
 
 FOLDER = "VOCdevkit/VOC2012"
 ARCHIVE = download.Archive(
@@ -25,7 +25,6 @@ ARCHIVE = download.Archive(
     md5="6cd6e144f989b92b3379bac3b3de84fd",
     extracts_to=FOLDER,
 )
-NUM_PAIRS = {"train": 1464, "val": 1449}  # of the complete data set
 
 
 def identifiers(data_dir, split):
@@ -44,7 +43,7 @@ def identifiers(data_dir, split):
 
 def source(data_dir):
     """Return "voc2012" where the lists are the complete official ones, else "voc2012-subset"."""
-    complete = all(len(identifiers(data_dir, split)) == count for split, count in NUM_PAIRS.items())
+    complete = all(len(identifiers(data_dir, split)) == count for split, count in VOC_PAIRS.items())
     return "voc2012" if complete else "voc2012-subset"
 
 

@@ -32,7 +32,8 @@ def apply_upsampling(x, filters, decoder, *, use_bias=True, activation=None, nam
         return layers.Conv2DTranspose(filters, 3, strides=2, **arguments)(x)
     if decoder != "bilinear":
         raise ValueError(f"decoder is 'transpose' or 'bilinear', not {decoder!r}")
-    x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_upsampling")(x)
+    # XLA, which Keras turns on where TensorFlow has a GPU, cannot take the gradient of its resizing in 16 bits
+    x = layers.UpSampling2D(2, interpolation="bilinear", dtype="float32", name=f"{name}_upsampling")(x)
     return layers.Conv2D(filters, 3, **arguments)(x)
 
 

@@ -11,7 +11,6 @@ from hw2.data.batches import predict
 from hw2.models import classifiers as models  # noqa: F401  by name, for `hw2.train`
 
 METRIC = "accuracy"
-PREDICTION_BATCH_SIZE = 250
 
 
 def load_training(config, data_dir):
@@ -41,7 +40,7 @@ def measure(config, model, train, validation, data_dir, folder):
     The test images are loaded here, at the end of a run, and nowhere else.
     """
     figures, predictions, augmented = {}, {}, {}
-    logits_of = functools.partial(predict, model, batch_size=PREDICTION_BATCH_SIZE)
+    logits_of = functools.partial(predict, model)
     test = splits.load_test(config["data"], data_dir)
     classes = splits.class_subset(num_classes(config)) if "classes" in config["data"] else None
     for part, split in (("validation", validation), ("test", test)):

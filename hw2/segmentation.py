@@ -11,7 +11,6 @@ from hw2.data.batches import predict
 from hw2.models import segmenters as models  # noqa: F401  by name, for `hw2.train`
 
 METRIC = "iou"
-PREDICTION_BATCH_SIZE = 16
 SLICE = 64  # images whose logits are in memory at once
 PANEL, EXTREMES, THUMBNAIL = 24, 4, 160  # images shown of every run; best, median and worst ones; pixels
 
@@ -53,7 +52,7 @@ def measure(config, model, train, validation, data_dir, folder):
         shape, dtype = ((), np.float32) if binary else ((num_classes(config),), np.float16)
         probabilities = np.empty((len(split.images), size, size, *shape), dtype)
         for start in range(0, len(split.images), SLICE):
-            logits = predict(model, split.images[start : start + SLICE], PREDICTION_BATCH_SIZE)
+            logits = predict(model, split.images[start : start + SLICE])
             if part == "validation":
                 iou.update_state(split.labels[start : start + SLICE], logits)
             probabilities[start : start + SLICE] = expit(logits[..., 0]) if binary else softmax(logits, axis=-1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from hw2 import classification, results, segmentation
 from hw2.data import augment, features
-from hw2.data.batches import Batches
+from hw2.data.batches import Batches, prediction_batch_size
 from hw2.experiments import Phase, run_name
 from hw2.models import compact, cost, vgg16
 from hw2.models.scratch import adapt_whitening
@@ -100,7 +100,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             state.feature_cpu_seconds += took[1]
         targets = task.targets(labels, config)
         validation_batches = Batches(
-            validation_inputs, task.targets(validation.labels, config), task.PREDICTION_BATCH_SIZE
+            validation_inputs, task.targets(validation.labels, config), prediction_batch_size(trained)
         )
         steps = len(train_inputs) // min(phase.batch_size, len(train_inputs))
         compile_for_phase(trained, phase, steps, *task.loss_and_metric(phase, config))

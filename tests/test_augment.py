@@ -108,12 +108,16 @@ def test_scale_crop_against_scipy():
     rows = augment._window(rng, sides / np.sqrt(aspects), 20)
     columns = augment._window(rng, sides * np.sqrt(aspects), 14)
     for index in range(6):
-        grid = np.meshgrid(rows[index].clip(0, 19), columns[index].clip(0, 13), indexing="ij")
-        expected = np.stack([map_coordinates(images[index, ..., c], grid, order=1) for c in range(3)], -1)
+        grid = np.meshgrid(rows[index], columns[index], indexing="ij")
+        colours, mean = np.moveaxis(images[index], -1, 0), images[index].mean((0, 1))
+        beyond = [{"mode": "grid-constant", "cval": value} for value in mean]  # the mean colour, as far as it reaches
+        expected = np.stack([map_coordinates(c, grid, order=1, **b) for c, b in zip(colours, beyond, strict=True)], -1)
         inside = np.outer(
             (rows[index] > -0.5) & (rows[index] < 19.5), (columns[index] > -0.5) & (columns[index] < 13.5)
         )
-        np.testing.assert_allclose(moved[index][inside], expected[inside], rtol=1e-4, atol=1e-2)
+        # OpenCV rounds coordinates to a 32nd of a pixel, here in noise, where neighbours differ by 30 and more
+        np.testing.assert_allclose(moved[index], expected, atol=4)
+        assert np.abs(moved[index] - expected).mean() < 0.4
         np.testing.assert_array_equal(moved_masks[index] == 255, ~inside)
     assert (moved_masks == 255).any() and (moved_masks[moved_masks != 255] == 0).all()
 

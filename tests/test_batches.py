@@ -1,7 +1,8 @@
+import keras
 import numpy as np
 
 from hw2.data import augment
-from hw2.data.batches import Batches
+from hw2.data.batches import Batches, prediction_batch_size
 
 IMAGES = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
 LABELS = np.arange(10)
@@ -44,6 +45,14 @@ def test_a_batch_depends_on_seed_epoch_and_index_alone():
 def test_a_batch_larger_than_the_data_is_all_of_it():
     batches = Batches(IMAGES, LABELS, 64, shuffle=True)
     assert batches.num_batches == 1 and len(batches[0][0]) == 10
+
+
+def test_fewer_images_are_predicted_at_once_where_maps_are_larger():
+    images = keras.Input((32, 32, 3))
+    plain = keras.Model(images, keras.layers.Conv2D(2, 3)(images))
+    enlarged = keras.Model(images, keras.layers.GlobalAveragePooling2D()(keras.layers.Resizing(128, 128)(images)))
+    assert prediction_batch_size(plain) == 250 and prediction_batch_size(plain, most=500, pixels=4 * 32 * 32) == 4
+    assert prediction_batch_size(enlarged) == 64 and prediction_batch_size(enlarged, pixels=1) == 1
 
 
 def test_mixing_happens_to_some_batches_and_is_reproducible():

@@ -6,6 +6,7 @@ the targets too, and those whose name begins with `joint` the masks, (batch, hei
 along with the images, by nearest neighbour, so that labels stay labels.
 """
 
+import cv2
 import numpy as np
 
 from hw2.labels import VOID
@@ -92,27 +93,16 @@ def joint_scale_crop(rng, images, masks, scale=(0.5, 1.25), aspect=(0.8, 1.25)):
     sides, aspects = (np.exp(rng.uniform(*np.log(bounds), count)) for bounds in (scale, aspect))
     rows = _window(rng, sides / np.sqrt(aspects), height)
     columns = _window(rng, sides * np.sqrt(aspects), width)
-    index = np.arange(count)[:, None, None]
-
-    nearest_rows, nearest_columns = np.rint(rows).astype(int), np.rint(columns).astype(int)
-    outside = ((nearest_rows < 0) | (nearest_rows >= height))[:, :, None]
-    outside = outside | ((nearest_columns < 0) | (nearest_columns >= width))[:, None, :]
-    inside = nearest_rows.clip(0, height - 1)[:, :, None], nearest_columns.clip(0, width - 1)[:, None, :]
-    cropped_masks = np.where(outside, np.asarray(VOID, masks.dtype), masks[(index, *inside)])
-
-    # bilinear, one direction after the other: rows first, then columns
-    values = images.astype(np.float32)
-    low, share = _split(rows, height)
-    values = values[index[..., 0], low] * (1 - share[..., None, None]) + (
-        values[index[..., 0], low + 1] * share[..., None, None]
-    )
-    low, share = _split(columns, width)
-    values = np.take_along_axis(values, low[:, None, :, None], 2) * (1 - share[:, None, :, None]) + (
-        np.take_along_axis(values, low[:, None, :, None] + 1, 2) * share[:, None, :, None]
-    )
-    mean = images.mean((1, 2), keepdims=True, dtype=np.float32)
-    values = np.where(outside[..., None], mean, values)
-    return (np.rint(values) if images.dtype == np.uint8 else values).astype(images.dtype), cropped_masks
+    cropped_images, cropped_masks = np.empty_like(images), np.empty_like(masks)
+    for image, mask, (top, down), (left, right), out, out_mask in zip(
+        images, masks, rows[:, :2], columns[:, :2], cropped_images, cropped_masks, strict=True
+    ):
+        # OpenCV's, in C and without Python's lock: at 320 pixels NumPy takes six times as long, more than a GPU's step
+        where = np.array([[right - left, 0, left], [0, down - top, top]]), (width, height)
+        bilinear, nearest = (cv2.WARP_INVERSE_MAP | kind for kind in (cv2.INTER_LINEAR, cv2.INTER_NEAREST))
+        cv2.warpAffine(image, *where, out, bilinear, cv2.BORDER_CONSTANT, image.mean((0, 1)).tolist())
+        cv2.warpAffine(mask, *where, out_mask, nearest, cv2.BORDER_CONSTANT, VOID)
+    return cropped_images, cropped_masks
 
 
 def jitter(rng, images, brightness=0.2, contrast=0.3, saturation=0.4):
@@ -143,13 +133,6 @@ def _window(rng, shares, size):
     """
     starts = rng.uniform(0, 1, len(shares)) * (1 - shares) * size
     return starts[:, None] + (np.arange(size) + 0.5) * shares[:, None] - 0.5
-
-
-def _split(coordinates, size):
-    """Return whole and fractional part of coordinates for interpolation between neighbours, inside the image."""
-    coordinates = coordinates.clip(0, size - 1)
-    low = np.floor(coordinates).astype(int).clip(0, size - 2)
-    return low, (coordinates - low).astype(np.float32)
 
 
 def _rectangles(rng, heights, widths, height, width):

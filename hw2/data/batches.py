@@ -1,5 +1,8 @@
 """The one source of batches for training and prediction."""
 
+import math
+import os
+
 import keras
 import numpy as np
 
@@ -15,7 +18,7 @@ class Batches(keras.utils.PyDataset):
     mix: functions as in `joint`; at the end one of them, drawn for each batch, is applied with `mix_probability`.
 
     Nothing random is kept between batches, so a run that resumes at an epoch sees the batches that it would have
-    seen. Two workers on purpose: Keras then feeds TensorFlow through its own threads, not through tf.data's autotuner,
+    seen. Two workers at least: Keras then feeds TensorFlow through its own threads, not through tf.data's autotuner,
     which can stall for seconds at the end of each epoch (seen with TensorFlow 2.21).
     """
 
@@ -33,7 +36,8 @@ class Batches(keras.utils.PyDataset):
         seed=0,
         epoch=0,
     ):
-        super().__init__(workers=2, use_multiprocessing=False, max_queue_size=4)
+        workers = max(2, min(8, (os.cpu_count() or 2) // 2))  # threads, which keep a GPU fed
+        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=2 * workers)
         self.inputs, self.targets = inputs, targets
         self.batch_size = min(batch_size, len(inputs))
         self.shuffle, self.joint = shuffle, joint
@@ -66,6 +70,17 @@ class Batches(keras.utils.PyDataset):
         return np.asarray(batch, np.float32), targets
 
 
-def predict(model, images, batch_size):
+def prediction_batch_size(model, most=250, pixels=2**20):
+    """Return how many images `model` is to see at once when it is not trained.
+
+    As many as fill the largest of its maps with `pixels` places (256 MiB at 64 channels of float32), which may be
+    larger than the images: some networks enlarge them first.
+    """
+    shapes = [getattr(layer.output, "shape", ()) for layer in model.layers]
+    largest = max((math.prod(shape[1:3]) for shape in shapes if len(shape) == 4), default=1)
+    return max(1, min(most, pixels // largest))
+
+
+def predict(model, images):
     """Return what `model` makes of images (n, height, width, 3), any numeric type: an array (n, ...)."""
-    return model.predict(Batches(images, None, batch_size), verbose=0)
+    return model.predict(Batches(images, None, prediction_batch_size(model)), verbose=0)

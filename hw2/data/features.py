@@ -15,7 +15,6 @@ from hw2.results import ResultsError, read_arrays, write_arrays
 
 CHUNK = 5_000  # images a file: an interrupted extraction loses at most the chunk that it is at
 CHUNK_BYTES = 2**28  # and where features are large, fewer: what is predicted is in memory several times
-BATCH_PIXELS = 250 * 32 * 32
 
 
 def cached_features(frozen, images, data_dir, log=print):
@@ -43,7 +42,7 @@ def cached_features(frozen, images, data_dir, log=print):
         stored = _read(path)
         if stored is None:
             began = np.array([time.perf_counter(), time.process_time()])
-            computed = predict(frozen, part, max(1, BATCH_PIXELS // math.prod(part.shape[1:3])))
+            computed = predict(frozen, part)
             seconds, cpu_seconds = np.array([time.perf_counter(), time.process_time()]) - began
             if not np.abs(computed).max() <= np.finfo(np.float16).max:
                 raise DataError("The frozen layers give numbers beyond float16's range; cut the network elsewhere.")

@@ -56,7 +56,8 @@ def device_name():
 
     model = _cpuinfo().get("model name") or platform.processor() or platform.machine()
     formats = sorted(cpu_flags() & {"avx2", "avx512f", "avx512_bf16", "amx_bf16"})
-    return f"{model}, {os.cpu_count()} cores" + (f" ({', '.join(formats)})" if formats else "")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {usable} cores" + (f" ({', '.join(formats)})" if formats else "")
 
 
 def _cpuinfo():

@@ -10,6 +10,7 @@ import functools
 import importlib
 import json
 import pkgutil
+import re
 import threading
 import time
 import zipfile
@@ -24,6 +25,7 @@ from scipy.special import expit, softmax
 from hw2 import ensemble, evaluate, metrics, models, results, segmentation_metrics
 from hw2.data import splits
 from hw2.data.voc2012 import from_square
+from hw2.precision import choose_precision
 
 for _module in pkgutil.iter_modules(models.__path__):  # a saved model names its layers' classes: this registers them
     importlib.import_module(f"{models.__name__}.{_module.name}")
@@ -196,6 +198,10 @@ def load(folder):
 @functools.cache
 def _load(path, modified):  # `modified`: a run that was trained again is another model
     model = keras.models.load_model(path, compile=False, safe_mode=True)
+    if choose_precision() == "float32" and "mixed_" in (config := json.dumps(model.get_config())):
+        # trained where 16 bits are fast; here they would be emulated, and several times as slow
+        model, trained = keras.Model.from_config(json.loads(re.sub(r"mixed_b?float16", "float32", config))), model
+        model.set_weights(trained.get_weights())
     _predict(model, np.zeros((1, *model.input_shape[1:])))  # the first call compiles: that is part of loading
     return model
 

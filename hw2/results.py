@@ -184,8 +184,8 @@ def read_metrics(folder):
 def training_seconds(cost):
     """Return what training took, features included, from the `cost` of a run's metrics.
 
-    On a CPU that is the processor time of all cores over their number, where it was recorded: the clock also counts
-    what else the machine did meanwhile.
+    On a CPU of few cores that is the processor time of all cores over their number, where it was recorded: the clock
+    also counts what else the machine did meanwhile.
     """
     if not (cores := cpu_cores(cost)) or "cpu_seconds" not in cost:
         return cost["seconds"]
@@ -194,9 +194,12 @@ def training_seconds(cost):
 
 
 def cpu_cores(cost):
-    """Return the number of cores of the CPU that trained, from the `cost` of a run's metrics; None for a GPU."""
+    """Return the number of cores of the CPU that trained, from the `cost` of a run's metrics.
+
+    None for a GPU, and for a CPU with more cores than training keeps busy all the time.
+    """
     found = re.search(r"(\d+) cores", cost.get("device", ""))
-    return int(found[1]) if found else None
+    return int(found[1]) if found and int(found[1]) <= 4 else None
 
 
 def differences(found, wanted, where=""):

@@ -31,7 +31,10 @@ def main():
     arguments = parse_arguments()
     names = arguments.only or list(experiments.EXPERIMENTS)
     if arguments.list:
+        gpu_results = ROOT / FOLDERS["gpu"]
         print_list(names, arguments.results or ROOT / FOLDERS[arguments.budget or "cpu"])
+        if not (arguments.results or arguments.budget) and gpu_results.exists():
+            print_list(names, gpu_results)
         return 0
     os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -183,6 +186,7 @@ def is_installed(package):
 
 def print_list(names, results_dir):
     """Print a table: name, state, test accuracy of finished runs, question and cost."""
+    print(f"{results_dir}:")
     finished = results.finished_runs(results_dir)
     for name in names:
         entry = experiments.EXPERIMENTS[name]

@@ -57,6 +57,23 @@ def test_classify_is_the_models_output_calibrated(folder, models, image):
     np.testing.assert_array_equal(again.probabilities, answer.probabilities)
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_a_model_of_16_bits_is_computed_in_what_this_machine_is_fast_in(tmp_path, monkeypatch, image, units):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        tiny_runs.write_classifier(tmp_path / "half", 0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    monkeypatch.setattr(predict, "choose_precision", lambda: "mixed_bfloat16" if units else "float32")
+    loaded, stored = predict.load(tmp_path / "half"), keras.models.load_model(tmp_path / "half" / "model.keras")
+    policies = {layer.dtype_policy.name for layer in loaded.layers}
+    assert ("mixed_bfloat16" in policies) == units
+    for one, other in zip(loaded.get_weights(), stored.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    logits = [predict._predict(model, image[None]) for model in (loaded, stored)]
+    np.testing.assert_allclose(*logits, atol=0.05)
+
+
 def test_a_subset_of_classes_is_named_right(models, image):
     answer = predict.classify(models["few"], image)
     assert sorted(answer.classes) == sorted(tiny_runs.SUBSET)

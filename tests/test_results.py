@@ -114,3 +114,12 @@ def test_differences_name_the_place():
         "gone: true in results, null now",
     ]
     assert results.differences({"b": [1]}, {"b": [1, 2]}) == ["b: [1] in results, [1, 2] now"]
+
+
+def test_time_is_the_processors_where_training_fills_it():
+    few, many, gpu = "A CPU, 2 cores (avx2)", "A CPU, 64 cores (avx2)", "A GPU"
+    cost = {"seconds": 100.0, "cpu_seconds": 120.0, "feature_seconds": 9.0, "feature_cpu_seconds": 8.0}
+    assert [results.training_seconds(cost | {"device": name}) for name in (few, many, gpu)] == [60.0, 100.0, 100.0]
+    del cost["feature_cpu_seconds"]  # then that part is the clock's
+    assert results.training_seconds(cost | {"device": few}) == 69.0
+    assert results.training_seconds({"seconds": 100.0, "device": few}) == 100.0

@@ -40,7 +40,7 @@ def test_list_needs_no_backend_and_names_every_experiment(tmp_path):
     assert code == 0
     for name in experiments.EXPERIMENTS:
         assert name in out
-    assert "accuracy 45.7% (cpu)" in out
+    assert "accuracy 45.7% (cpu)" in out and out.startswith(f"{tmp_path}:")
 
 
 @pytest.mark.parametrize(

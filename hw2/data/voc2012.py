@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from hw2 import DataError
 from hw2.data import download, sbd
-from hw2.labels import VOC_CLASSES, VOC_PAIRS, VOC_PALETTE, VOID
+from hw2.labels import VOC_CLASSES, VOC_PAIRS, VOID
 
 FOLDER = "VOCdevkit/VOC2012"
 ARCHIVE = download.Archive(
@@ -142,8 +142,3 @@ def read_mask(path):
     if wrong:
         raise DataError(f"{path} holds labels that VOC does not have: {sorted(wrong)}.")
     return mask
-
-
-def colour(mask):
-    """Return a mask of labels (height, width) as an image (height, width, 3) in the official colours."""
-    return VOC_PALETTE[mask]

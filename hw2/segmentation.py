@@ -74,11 +74,13 @@ def measure(config, model, train, validation, data_dir, folder):
     _, thresholds, precision, recall = evaluate.choose_threshold(foreground, truths)
     predictions |= {"curve_threshold": thresholds, "curve_precision": precision, "curve_recall": recall}
     order = np.argsort([row["iou"] for row in rows], kind="stable")
+    share = np.array([row["foreground_share"] for row in rows])[order]
     middle = max(0, len(order) // 2 - EXTREMES // 2)
     chosen = {
-        "best": order[::-1][:EXTREMES],
+        "best": order[share <= 0.95][::-1][:EXTREMES],  # without background there is nothing to be wrong about
         "median": order[middle : middle + EXTREMES],
         "worst": order[:EXTREMES],
+        "worst_large": order[share >= np.median(share)][:EXTREMES],  # the worst are hardly to be seen, as a rule
     }
     figures["examples"] = {kind: [test.identifiers[i] for i in indices] for kind, indices in chosen.items()}
     panel = np.linspace(0, len(rows) - 1, min(PANEL, len(rows))).astype(int)

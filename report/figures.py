@@ -635,15 +635,18 @@ def errors(prediction, truth):
     return picture
 
 
-def outputs(runs, names, shown=(("best", 2), ("median", 2), ("worst", 3))):
-    """Best, median and worst test images by IoU, so many of each: image, truth, probability, right and wrong pixels."""
+OUTPUTS = {"best": 2, "median": 2, "worst": 2, "worst_large": 3}  # so many of each kind are shown
+
+
+def outputs(runs, names):
+    """Best, median and worst test images by IoU: image, truth, probability, right and wrong pixels."""
     run = first_with_panels(runs, names)
     if run is None:
         return waiting(names)
     positions = {identifier: index for index, identifier in enumerate(map(str, runs.arrays(run)["panel_identifiers"]))}
     chosen = [
         (kind, identifier)
-        for kind, count in shown
+        for kind, count in OUTPUTS.items()
         for identifier in list(dict.fromkeys(runs.get(run, f"examples.{kind}") or []))[:count]
         if identifier in positions
     ] or [("panel", identifier) for identifier in list(positions)[:4]]
@@ -659,7 +662,7 @@ def outputs(runs, names, shown=(("best", 2), ("median", 2), ("worst", 3))):
         wrong = errors(answer, found["truth"])
         pictures(row, [found["image"], overlay(found["image"], found["truth"]), probability, wrong])
         score = scores.get(identifier)
-        label = kind + ("" if score is None else f"\nIoU {score:.2f}")
+        label = kind.replace("_large", ",\nlarge") + ("" if score is None else f"\nIoU {score:.2f}")
         row[0].text(-0.06, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
     return fig
 

@@ -157,7 +157,7 @@ def made_up_segmentation(folder, name, rng, images, source):
         "checkerboard": float(rng.uniform(1, 2)),
         "examples": {
             kind: [row["identifier"] for row in rows[start : start + 2]]
-            for start, kind in enumerate(("best", "median", "worst"))
+            for start, kind in enumerate(("best", "median", "worst", "worst_large"))
         },
     }
     curve = np.linspace(0, 1, 21)

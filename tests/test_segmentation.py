@@ -67,6 +67,8 @@ def test_a_finished_run_leaves_what_is_promised(finished):
         assert arrays[f"panel_{position}_image"].shape == image.shape
     worst = min(rows, key=lambda row: row["iou"])
     assert metrics["examples"]["worst"][0] == worst["identifier"] and worst["identifier"] in shown
+    large = sorted(rows, key=lambda row: row["foreground_share"])[len(rows) // 2 :]
+    assert metrics["examples"]["worst_large"][0] == min(large, key=lambda row: row["iou"])["identifier"]
     assert set(arrays) >= {"curve_threshold", "curve_precision", "curve_recall"}
 
 

@@ -472,6 +472,7 @@ EXPERIMENTS = {
         weights="scratch_final",
         phases=LONGER,
     ),
+    # Outcome: 74 % on validation, four points more than one of them.
     "ensemble_scratch_final": Ensemble(
         question="How much better are three seeds of one network than one?",
         cost="seconds, after its members",

@@ -357,10 +357,10 @@ def ensembles(runs, names):
         )
         left.plot(sizes, [row["mean"] for row in rows], color=BLUE, marker="o", markersize=4)
         for size, row in zip(sizes, rows, strict=True):
-            left.annotate(f"{100 * row['mean']:.1f}", (size, row["mean"]), (0, 6), textcoords="offset points",
-                          ha="center", fontsize=8, color=BLUE)  # fmt: skip
+            left.annotate(f"{100 * row['mean']:.1f}", (size, row["mean"]), (4, -5), textcoords="offset points",
+                          ha="left", va="top", fontsize=8, color=BLUE)  # fmt: skip
         left.set(title=short(name), xlabel="members", ylabel="test accuracy", xticks=sizes)
-        left.margins(0.12, 0.2)
+        left.margins(0.17, 0.2)
         percent_axis(left.yaxis)
         shares = np.array(runs.get(name, "disagreement"))
         members = [short(member) for member in runs.get(name, "members")]

@@ -635,7 +635,7 @@ def errors(prediction, truth):
     return picture
 
 
-OUTPUTS = {"best": 2, "median": 2, "worst": 2, "worst_large": 3}  # so many of each kind are shown
+OUTPUTS = {"best": 2, "median": 2, "worst": 2, "worst_large": 2}  # so many of each kind are shown
 
 
 def outputs(runs, names):

@@ -638,6 +638,11 @@ def errors(prediction, truth):
 OUTPUTS = {"best": 2, "median": 2, "worst": 2, "worst_large": 2}  # so many of each kind are shown
 
 
+def examples(runs, run, kind):
+    """Return the identifiers of a run's test images that `outputs` shows of a kind."""
+    return list(dict.fromkeys(runs.get(run, f"examples.{kind}") or []))[: OUTPUTS[kind]]
+
+
 def outputs(runs, names):
     """Best, median and worst test images by IoU: image, truth, probability, right and wrong pixels."""
     run = first_with_panels(runs, names)
@@ -645,10 +650,7 @@ def outputs(runs, names):
         return waiting(names)
     positions = {identifier: index for index, identifier in enumerate(map(str, runs.arrays(run)["panel_identifiers"]))}
     chosen = [
-        (kind, identifier)
-        for kind, count in OUTPUTS.items()
-        for identifier in list(dict.fromkeys(runs.get(run, f"examples.{kind}") or []))[:count]
-        if identifier in positions
+        (kind, identifier) for kind in OUTPUTS for identifier in examples(runs, run, kind) if identifier in positions
     ] or [("panel", identifier) for identifier in list(positions)[:4]]
     threshold = runs.get(run, "threshold") or 0.5
     table = runs.images(run)

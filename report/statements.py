@@ -148,13 +148,12 @@ class Conclusions:
             return Text(f"`{run}` and `{other}` were not tested on the same images, so they are not compared.")
         before, after = (percent(self.runs.get(name, "test.accuracy")) for name in (run, other))
         s = "" if plural else "s"
-        size = f"{abs(100 * found.estimate):.{decimals(found)}f} points (95 % interval {interval_text(found)})"
         verb = {1: f"raise{s}", -1: f"lower{s}"}.get(sign(found))
         if verb is None:
             return Text(
                 f"{what} make{s} no clear difference: {after} against {before} on the test images, {points(found)}."
             )
-        return Text(f"{what} {verb} test accuracy by {size}, from {before} to {after}.")
+        return Text(f"{what} {verb} test accuracy by {size_text(found)}, from {before} to {after}.")
 
     def compared(self, run, other):
         """Return the difference for brackets: "+3.1 points (+2.2 to +4.0)"; what is missing otherwise."""
@@ -281,16 +280,17 @@ class Conclusions:
         verb = {1: "raises", -1: "lowers"}.get(sign(found))
         if verb is None:
             return Text(f"{what} makes no clear difference to the mean IoU of an image, {points(found)}.")
-        size = f"{abs(100 * found.estimate):.{decimals(found)}f} points (95 % interval {interval_text(found)})"
         single = min(len(self.runs.seeds(name)) for name in (run, other)) == 1
-        return Text(f"{what} {verb} the mean IoU of an image by {size}{self.luck(found) if single else ''}.")
+        warning = self.luck(found) if single else ""
+        return Text(f"{what} {verb} the mean IoU of an image by {size_text(found)}{warning}.")
 
-    def luck(self, interval, names=("seg_book_transpose", "seg_book_bilinear"), path="test.images.iou.mean"):
+    def luck(self, interval):
         """Return a warning, to be appended, for a difference of two single runs that is within the luck of training.
 
-        By the scatter of the seeds of `names`: two standard deviations of a difference of two runs.
+        By the scatter of the seeds of the book's net: two standard deviations of a difference of two runs.
         """
-        spreads = [spread[1] for name in names if (spread := self.seed_spread(name, path))]
+        names = "seg_book_transpose", "seg_book_bilinear"
+        spreads = [spread[1] for name in names if (spread := self.seed_spread(name, "test.images.iou.mean"))]
         reach = 2 * np.sqrt(2 * np.mean(np.square(spreads))) if spreads else 0.0
         if abs(interval.estimate) > reach:
             return ""
@@ -302,7 +302,7 @@ class Conclusions:
         if not values or "train_pixels" not in facts:
             return unmeasured([name for name in (run, "seg_baselines") if name not in self.runs] or [run])
         ious = np.array(values[1:], float)
-        pixels = np.concatenate([facts[key][:, 1:] for key in ("train_pixels", "sbd_pixels") if key in facts])
+        pixels = training_pixels(facts)[:, 1:]
         sizes = [np.median(image[image > 0]) if image.any() else np.nan for image in pixels.T]
         reasons = {
             "the number of training images that hold the class": (pixels > 0).sum(0),
@@ -340,10 +340,20 @@ class Conclusions:
         return mean, self.difference(best, name), best
 
 
+def size_text(interval):
+    """Return the size of a clear difference, without its sign: "3.1 points (95 % interval 2.2 to 4.0)"."""
+    return f"{abs(100 * interval.estimate):.{decimals(interval)}f} points (95 % interval {interval_text(interval)})"
+
+
 def interval_text(interval):
     low, high = sorted((abs(interval.low), abs(interval.high))) if sign(interval) else (interval.low, interval.high)
     digits = decimals(interval)
     return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def training_pixels(facts):
+    """Return the pixels of each class, (n, 21), of all training masks, SBD's too. facts: arrays of `seg_baselines`."""
+    return np.concatenate([facts[key] for key in ("train_pixels", "sbd_pixels") if key in facts])
 
 
 def unmeasured(names):

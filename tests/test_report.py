@@ -378,7 +378,7 @@ def test_class_difficulty_names_what_goes_with_iou(tmp_path):
     for ious, told in (
         (
             np.arange(20) / 20,
-            r"clearly with the number of training images .* \(rank correlation \+1.00\)\.",
+            r"clearly with the number of training images \w+ \w+ the class \(rank correlation \+1.00\)\.",
         ),
         (np.tile([0.2, 0.8], 10), "with neither the number .* nor the median area"),
     ):

@@ -112,9 +112,10 @@ def explore(data_dir, split):
         sizes.append(mask.shape)
         pixels.append(counts[: len(VOC_CLASSES)])
         void.append(counts[VOID])
+        width = np.nan
         if counts[VOID]:  # distances are from centre to centre: half a pixel to the band's edge
-            distances = distance_transform_edt(mask == VOID)[mask == VOID] - 0.5
-        border_width.append(4 * np.median(distances) if counts[VOID] else np.nan)
+            width = 4 * np.median(distance_transform_edt(mask == VOID)[mask == VOID] - 0.5)
+        border_width.append(width)
     columns = {"sizes": sizes, "pixels": pixels, "void": void, "border_width": border_width}
     return {"identifiers": np.array(names)} | {name: np.array(values) for name, values in columns.items()}
 

@@ -1,4 +1,4 @@
-"""Our layer against Keras' own: same outputs, gradients, state and saved form."""
+"""Our layers against Keras' own: same outputs, gradients, state and saved form."""
 
 import os
 import subprocess
@@ -124,3 +124,43 @@ def test_saved_model_gives_the_same_on_jax(tmp_path):
     np.testing.assert_allclose(
         np.load(tmp_path / "outputs.npy"), model.predict(images, verbose=0), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 2), (1, 1), (3, 2)])
+def test_convolution_is_keras_on_maps_of_any_size(size):
+    rng = np.random.default_rng(5)
+    pair = twins(layers.Conv2D, keras.layers.Conv2D, filters=5, kernel_size=3, padding="same", activation="relu")
+    set_same_weights(pair, (None, *size, 4), rng)
+    x = rng.normal(0, 1, (6, *size, 4)).astype("float32")
+    ours, theirs = (keras.ops.convert_to_numpy(layer(x)) for layer in pair)
+    assert ours.shape == (6, *size, 5)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"padding": "valid", "kernel_size": 2}, {"groups": 2}])
+def test_convolution_gradients_are_keras(options):
+    rng = np.random.default_rng(6)
+    options = {"filters": 6, "kernel_size": 3, "padding": "same"} | options
+    pair = twins(layers.Conv2D, keras.layers.Conv2D, **options)
+    set_same_weights(pair, (None, 2, 2, 4), rng)
+    shapes = (3, 2, 2, 4), pair[0].compute_output_shape((3, 2, 2, 4))
+    x, dy = (rng.normal(0, 1, shape).astype("float32") for shape in shapes)
+    for ours, theirs in zip(*(gradients(layer, x, dy) for layer in pair), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_convolution_is_a_matrix_product_on_small_maps_and_loads_again(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the convolution was called")
+
+    monkeypatch.setattr(keras.layers.Conv2D, "convolution_op", refuse)
+    inputs = keras.Input((2, 2, 4))
+    model = keras.Model(inputs, layers.Conv2D(5, 3, padding="same")(inputs))
+    with pytest.raises(AssertionError, match="was called"):
+        layers.Conv2D(5, 3, padding="same")(np.zeros((1, 3, 3, 4), "float32"))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.layers[-1]) is layers.Conv2D
+    x = np.random.default_rng(7).normal(0, 1, (2, 2, 2, 4)).astype("float32")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))

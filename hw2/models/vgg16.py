@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from hw2 import DataError
-from hw2.models.layers import BatchNormalization
+from hw2.models.layers import BatchNormalization, Conv2D
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions and filters of each block
 WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -37,7 +37,7 @@ def apply_blocks(x, width=1.0):
     for block, (convolutions, filters) in enumerate(BLOCKS, start=1):
         for convolution in range(1, convolutions + 1):
             name = f"block{block}_conv{convolution}"
-            x = layers.Conv2D(round(filters * width), 3, padding="same", activation="relu", name=name)(x)
+            x = Conv2D(round(filters * width), 3, padding="same", activation="relu", name=name)(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     return x
 

@@ -81,7 +81,7 @@ def run(name, config, *, results_dir, force=False):
         "cost": {
             "seconds": sum(results.training_seconds(member["cost"]) for member in metrics),
             "parameters": sum(member["cost"]["parameters"] for member in metrics),
-            "device": metrics[0]["cost"]["device"],
+            "device": " and ".join(sorted({member["cost"]["device"] for member in metrics})),
         },
     }
     results.write_json(folder / results.METRICS, outcome)

@@ -233,7 +233,10 @@ def receptive_field():
 
 
 def cost(runs, names):
-    """Test accuracy against training time, one point a run; the area of a point grows with the parameters."""
+    """Test accuracy against training time, one point a run; the area of a point grows with the parameters.
+
+    Its shape tells the machine, where there are several.
+    """
     found = [name for name in runs.finished(names) if runs.training_seconds(name)]
     if not found:
         return waiting(names)
@@ -243,7 +246,10 @@ def cost(runs, names):
     accuracy = np.array([runs.get(name, "test.accuracy") for name in found])
     size = np.array([runs.get(name, "cost.parameters") or 0 for name in found])
     colours = [families.get(name.partition("_")[0], (GREY, ""))[0] for name in found]
-    ax.scatter(seconds, accuracy, s=12 + 9 * size / 1e6, c=colours, alpha=0.75, linewidths=0)
+    machines = [tuple(runs.machines([name]).items()) for name in found]
+    shapes = dict(zip(dict.fromkeys(machines), "osD^v", strict=False))
+    for x, y, area, colour, machine in zip(seconds, accuracy, 12 + 9 * size / 1e6, colours, machines, strict=True):
+        ax.scatter(x, y, s=area, color=colour, marker=shapes.get(machine, "P"), alpha=0.75, linewidths=0)
     ax.set_xscale("log")
     reach = max(accuracy.max() - accuracy.min(), 0.05)
     ax.set_ylim(accuracy.min() - 0.06 * reach, accuracy.max() + 0.06 * reach)
@@ -269,6 +275,11 @@ def cost(runs, names):
         for key, (colour, text) in families.items()
         if key in present
     ]
+    if len(shapes) > 1:
+        handles += [
+            Line2D([], [], color=GREY, marker=shape, linestyle="", label=" and ".join(dict(machine).values()))
+            for machine, shape in shapes.items()
+        ]
     ax.legend(handles=handles, loc="upper left")
     return fig
 

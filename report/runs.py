@@ -96,6 +96,14 @@ class Runs:
         recorded = "cpu_seconds" in cost and ("feature_cpu_seconds" in cost or not cost.get("feature_seconds"))
         return bool(results.cpu_cores(cost)) and self.get(run, "task") != "ensemble" and not recorded
 
+    def machines(self, names):
+        """Return `{device: number format}` of what trained these runs; for an ensemble, what trained its members."""
+        found = self.finished(names)
+        trained = [member for run in found for member in self.finished(self.get(run, "members") or ()) or [run]]
+        return {
+            self.get(run, "cost.device"): (self.get(run, "precision") or "").removeprefix("mixed_") for run in trained
+        }
+
     def epoch_seconds(self, run):
         """Return the seconds of each epoch, (epochs,), counted like `training_seconds`."""
         history, cores = self.history(run), results.cpu_cores(self.get(run, "cost") or {})
@@ -143,14 +151,19 @@ class Runs:
         return CHAPTERS | ({"Others": others} if others else {})
 
     def provenance(self, names):
-        """Return what the figures of these runs were measured with: "cpu budget, CIFAR-100, seed 0"."""
+        """Return what the figures of these runs were measured with: "cpu budget, CIFAR-100, seed 0".
+
+        And, where they were trained on more than one, on how many machines: times then do not compare.
+        """
         found = [self.metrics[run] for run in self.finished(names)]
         if not found:
             return "not measured yet"
         budgets = sorted({run["budget"] for run in found})
         sources = sorted({SOURCES.get(run["data"]["source"], run["data"]["source"]) for run in found})
         seeds = sorted({run["seed"] for run in found})
+        machines = len(self.machines(names))
         return (
             f"{' and '.join(budgets)} budget, {' and '.join(sources)}, "
             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+            + (f", {machines} machines" if machines > 1 else "")
         )

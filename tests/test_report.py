@@ -21,6 +21,7 @@ CELL = re.compile(r"^```\{python\}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 sys.path.insert(0, str(REPORT))
 pytest.importorskip("nbclient", reason="the report's own requirements are not installed")
+import figures  # noqa: E402
 import statements  # noqa: E402
 from runs import CHAPTERS, Runs  # noqa: E402
 
@@ -191,6 +192,7 @@ def shared(name, task, source, rng):
         "task": task,
         "budget": "cpu",
         "seed": int(name.rpartition("-seed")[2]) if "-seed" in name else 0,
+        "precision": "float32",
         "data": {"source": source, "train": 45_000, "validation": 5_000, "test": 10_000},
         "events": [{"epoch": 5, "event": "learning rate divided by 5"}],
         "cost": {
@@ -361,6 +363,28 @@ def test_time_has_that_of_the_run_it_goes_on_from(tmp_path):
     assert runs.training_seconds("scratch_final") == alone[0]
     assert runs.training_seconds("scratch_final_longer") == sum(alone)
     assert runs.training_seconds("scratch_final_48px") is None
+
+
+def test_machines_are_told_apart_where_there_are_several(tmp_path):
+    made_up(tmp_path, ["scratch_final", "scratch_residual", "vgg16_full", "ensemble_mixed"])
+    metrics = results.read_metrics(tmp_path / "vgg16_full")
+    metrics["cost"]["device"], metrics["precision"] = "another machine", "mixed_bfloat16"
+    results.write_json(tmp_path / "vgg16_full" / "metrics.json", metrics)
+    ensemble = results.read_metrics(tmp_path / "ensemble_mixed")
+    ensemble["members"] = dict.fromkeys(("scratch_final", "vgg16_full"), ensemble["members"]["scratch_final"])
+    results.write_json(tmp_path / "ensemble_mixed" / "metrics.json", ensemble)
+    runs = Runs(tmp_path)
+    assert runs.machines(["ensemble_mixed"]) == {"a made-up machine": "float32", "another machine": "bfloat16"}
+    assert runs.provenance(["scratch_final", "scratch_residual"]) == "cpu budget, CIFAR-100, seed 0"
+    assert runs.provenance(["scratch_final", "vgg16_full"]).endswith(", 2 machines")
+
+    def shapes(names):
+        (axes,) = figures.cost(runs, names).axes
+        return [text.get_text() for text in axes.get_legend().get_texts() if "float" in text.get_text()]
+
+    assert shapes(["scratch_final", "scratch_residual"]) == []
+    everyone = ["scratch_final", "vgg16_full", "ensemble_mixed", "scratch_residual"]
+    assert shapes(everyone) == ["float32", "bfloat16", "float32 and bfloat16"]
 
 
 def test_bounds_of_a_clear_difference_are_not_written_as_zero():

@@ -123,8 +123,8 @@ TUNE_BLOCK5 = Phase(trainable="block5", epochs=ByBudget(cpu=8, gpu=20), learning
 # (dead ReLUs; 0.2 % before), and validation accuracy had fallen from 45 % to 17 %: hence lower rates, larger batches.
 # 5e-5 with batches of 128 rose from 39 % to 42 % in one epoch of 12,000 images.
 UNFREEZE = (
-    Phase(trainable="block3", epochs=ByBudget(cpu=4, gpu=15), learning_rate=7e-5, batch_size=256, warmup=0.1),
-    Phase(epochs=ByBudget(cpu=2, gpu=15), learning_rate=5e-5, batch_size=256, warmup=0.1),
+    Phase(trainable="block3", epochs=ByBudget(cpu=3, gpu=15), learning_rate=1e-4, batch_size=256, warmup=0.1),
+    Phase(epochs=ByBudget(cpu=7, gpu=15), learning_rate=7e-5, batch_size=256, warmup=0.1),
 )
 
 # The chain of our own networks: one recipe for all, so that each step changes one thing. AdamW rather than SGD, whose
@@ -318,7 +318,7 @@ EXPERIMENTS = {
                 batch_size=128,
                 warmup=0.1,
             ),
-            Phase(epochs=ByBudget(cpu=1, gpu=12), learning_rate=3e-5, batch_size=128, warmup=0.1),
+            Phase(epochs=ByBudget(cpu=2, gpu=12), learning_rate=3e-5, batch_size=128, warmup=0.1),
         ),
     ),
     # A small VGG: a stem and six 3x3 convolutions, the resolution halved three times, no normalisation.

@@ -50,9 +50,8 @@ class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D`, as one matrix product where a 3x3 filter covers the whole map; elsewhere Keras' unchanged.
 
     On a map of 2x2 or less every output sees every input, so the layer is a dense one whose weights are shared. VGG16's
-    last block has such maps at 32 px. A processor's kernels for convolutions are made for large ones, above all that
-    for the gradient of the weights: for 512 channels and batches of 256, this takes a fifth of their time in float32,
-    a tenth in bfloat16 with AMX (`scripts/benchmark.py`).
+    last block has such maps at 32 px. A processor's kernels for convolutions are made for large maps, above all those
+    for the gradient of the weights; without them this block trains four to five times as fast (`scripts/benchmark.py`).
     """
 
     def convolution_op(self, inputs, kernel):

@@ -248,8 +248,8 @@ EXPERIMENTS = {
         phases=(dataclasses.replace(HEAD, mirrored=True),),
     ),
     # The mirror images brought nothing that shows on validation, for twice the cost: what limits is not the head but
-    # what the features say. So let the upper block adapt. Its input is fixed as long as nothing random comes before it, so it is
-    # cached. Tried on 15,000 images: 1e-4 rose to 44 % in two epochs, from a head at 40 %.
+    # what the features say. So let the upper block adapt. Its input is fixed as long as nothing random comes before it,
+    # so it is cached. Tried on 15,000 images: 1e-4 rose to 44 % in two epochs, from a head at 40 %.
     "vgg16_block5": Experiment(
         question="What does tuning the upper block bring?",
         cost="cpu 4 min; gpu 2 min",

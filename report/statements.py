@@ -41,6 +41,8 @@ def duration(seconds):
         return Text("not measured")
     if seconds < 120:
         return Text(f"{seconds:.0f} s")
+    if seconds < 600:
+        return Text(f"{seconds / 60:.2g} min")
     return Text(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.3g} h")
 
 

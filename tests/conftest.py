@@ -2,6 +2,7 @@ import hw2  # noqa: F401  before any test imports Keras: it chooses TensorFlow's
 
 # isort: split
 import keras
+import pytest
 
 keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing
 
@@ -10,6 +11,13 @@ LONG = ("test_train.py", "test_train_all.py", "test_demo.py")
 
 def pytest_configure(config):
     config.option.loadscopereorder = False  # pytest-xdist would put the files with the most tests first
+
+
+@pytest.fixture(autouse=True)
+def float32_again():
+    """A test that trains chooses this machine's number format for the whole process; the next one must not get it."""
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 def pytest_collection_modifyitems(items):

@@ -60,7 +60,8 @@ class Conv2D(keras.layers.Conv2D):
         if not plain or max(height or 3, width or 3) > 2:
             return super().convolution_op(inputs, kernel)
         ops, places = keras.ops, [(row, column) for row in range(height) for column in range(width)]
-        taps = [ops.unstack(row, axis=0) for row in ops.unstack(kernel, axis=0)]
+        # to a tensor first: JAX does not take a Keras variable apart
+        taps = [ops.unstack(row, axis=0) for row in ops.unstack(ops.convert_to_tensor(kernel), axis=0)]
 
         def from_place(row, column):
             """Return the weights from one place of the input to all places of the output, side by side."""

@@ -17,6 +17,7 @@ CHAPTERS = {
     "From scratch": (
         *("scratch_plain", "scratch_bn", "scratch_bn_augment", "scratch_deep", "scratch_residual"),
         *("scratch_residual_shallow", "scratch_residual_constant", "scratch_residual_plateau", "scratch_separable"),
+        "scratch_whitened",
         *("scratch_final", "scratch_final-seed1", "scratch_final-seed2", "scratch_final_48px", "scratch_final_longer"),
         *("scratch_residual_10classes", "scratch_residual_20classes", "scratch_residual_50classes"),
     ),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hw2 import predict, results
+from hw2.precision import choose_precision
 
 pytest.importorskip("tensorflow")
 FOLDER = Path(__file__).resolve().parents[1] / "results"
@@ -48,6 +49,9 @@ def test_they_give_the_answers_that_were_dumped():
         count, images = len(arrays["test_labels"]), arrays["grad_cam_images"].astype(np.float32)
         dumped = arrays["test_logits"][[index * count // len(images) for index in range(len(images))]]
         answers = np.asarray(predict.load(path.parent).predict_on_batch(images), np.float32)
-        np.testing.assert_allclose(answers, dumped.astype(np.float32), atol=0.05, err_msg=path.parent.name)
+        # Answers in bfloat16 and in float32 differ by more than what storing does to either.
+        precision = results.read_json(path.parent / results.METRICS)["precision"]
+        tolerance = 0.05 if precision in ("float32", choose_precision()) else 0.2
+        np.testing.assert_allclose(answers, dumped.astype(np.float32), atol=tolerance, err_msg=path.parent.name)
         compared += 1
     assert compared

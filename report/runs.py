@@ -15,7 +15,8 @@ CHAPTERS = {
         *("vgg16_upsampled_features", "vgg16_upsampled_full"),
     ),
     "From scratch": (
-        *("scratch_plain", "scratch_bn", "scratch_bn_augment", "scratch_deep", "scratch_residual"),
+        *("scratch_plain", "scratch_bn", "scratch_bn-seed1", "scratch_bn-seed2", "scratch_bn_augment"),
+        *("scratch_bn_augment-seed1", "scratch_bn_augment-seed2", "scratch_deep", "scratch_residual"),
         *("scratch_residual_shallow", "scratch_residual_constant", "scratch_residual_plateau", "scratch_separable"),
         "scratch_whitened",
         *("scratch_final", "scratch_final-seed1", "scratch_final-seed2", "scratch_final_48px", "scratch_final_longer"),

@@ -4,11 +4,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from hw2 import predict, results
-from hw2.precision import choose_precision
 
 pytest.importorskip("tensorflow")
 FOLDER = Path(__file__).resolve().parents[1] / "results"
@@ -48,10 +48,9 @@ def test_they_give_the_answers_that_were_dumped():
             continue
         count, images = len(arrays["test_labels"]), arrays["grad_cam_images"].astype(np.float32)
         dumped = arrays["test_logits"][[index * count // len(images) for index in range(len(images))]]
-        answers = np.asarray(predict.load(path.parent).predict_on_batch(images), np.float32)
-        # Answers in bfloat16 and in float32 differ by more than what storing does to either.
-        precision = results.read_json(path.parent / results.METRICS)["precision"]
-        tolerance = 0.05 if precision in ("float32", choose_precision()) else 0.2
-        np.testing.assert_allclose(answers, dumped.astype(np.float32), atol=tolerance, err_msg=path.parent.name)
+        # In the number format that it was measured in: `predict.load` may choose another for this machine.
+        model = keras.models.load_model(path, compile=False)
+        answers = np.asarray(model.predict_on_batch(images), np.float32)
+        np.testing.assert_allclose(answers, dumped.astype(np.float32), atol=0.05, err_msg=path.parent.name)
         compared += 1
     assert compared

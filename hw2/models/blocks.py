@@ -1,12 +1,17 @@
 """The blocks that our own networks are built of: `apply_*` functions from tensors to tensors, every layer named."""
 
-from keras import layers
+import math
+
+from keras import initializers, layers
 
 from hw2.models.layers import BatchNormalization
 
 # For ReLU networks; Keras' default (Glorot) loses half of the variance at every ReLU.
 # He et al., "Delving Deep into Rectifiers", 2015, equation 10.
 INITIALIZER = "he_normal"
+# The same standard deviation for a depthwise kernel, where an output depends on the 3x3 inputs of a single channel; the
+# fan-in that Keras computes counts all channels. The divisor corrects for the truncation at two standard deviations.
+DEPTHWISE_DEVIATION = math.sqrt(2 / 9) / 0.87962566
 
 
 def apply_convolution(x, filters, *, separable=False, strides=1, use_bias=False, name):
@@ -17,8 +22,10 @@ def apply_convolution(x, filters, *, separable=False, strides=1, use_bias=False,
         channels is better left standard.
     """
     if separable:
+        # a new initializer for every layer: one object would give all layers of a shape the same kernel
+        initializer = initializers.TruncatedNormal(stddev=DEPTHWISE_DEVIATION)
         x = layers.DepthwiseConv2D(
-            3, strides, padding="same", use_bias=False, depthwise_initializer=INITIALIZER, name=f"{name}_depthwise"
+            3, strides, padding="same", use_bias=False, depthwise_initializer=initializer, name=f"{name}_depthwise"
         )(x)
         return layers.Conv2D(filters, 1, use_bias=use_bias, kernel_initializer=INITIALIZER, name=f"{name}_pointwise")(x)
     return layers.Conv2D(

@@ -1,6 +1,6 @@
 """A web page for the trained models: `python demo/app.py`, then open the address that it prints.
 
-It serves the finished runs in results/ and needs no network. Options are listed by --help.
+It serves the finished runs of one budget and needs no network. --help lists the options.
 """
 
 import argparse
@@ -20,30 +20,35 @@ def main():
     arguments = parse_arguments()
     if arguments.port is not None:
         refuse_port_in_use(arguments.host, arguments.port)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows `finally` is done then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that `finally` is executed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # what is uploaded lies here, for minutes (see `page.KEEP_SECONDS`), and nothing of it is left when the server ends
+    # uploads lie here for some minutes (see `page.KEEP_SECONDS`) and are deleted when the server ends
     with tempfile.TemporaryDirectory(prefix="hw2-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         print("Loading ...", flush=True)
-        import page  # here, after --help is answered: TensorFlow and Gradio take seconds to import
+        import page  # late, so that wrong arguments are answered at once: TensorFlow and Gradio take seconds to import
 
-        blocks = page.build(arguments.results)
+        from hw2.inference.catalogue import catalogue
+        from hw2.runs import results_folder
+
+        results_dir = arguments.results or results_folder(ROOT / "results")
+        found = catalogue(results_dir)
+        blocks = page.build(found, results_dir)
         try:
             serve(page, blocks, arguments)
-            threading.Thread(target=page.warm_up, args=(arguments.results,)).start()
-            while True:  # and not without end in one wait, which on Windows Ctrl-C cannot end
+            threading.Thread(target=page.warm_up, args=(found.models,)).start()
+            while True:  # many short waits: on Windows Ctrl-C cannot interrupt one endless wait
                 time.sleep(1)
         except KeyboardInterrupt:
             print("\nStopped.")
         except OSError as error:
-            sys.exit(f"The server does not start on {arguments.host}: {error}")
+            sys.exit(f"The server cannot start on {arguments.host}: {error}")
         finally:
             blocks.close(verbose=False)
 
 
 def serve(page, blocks, arguments):
-    """Start the server in threads of its own and print where it is."""
+    """Start the server in threads of its own and print its address."""
     _, local, public = blocks.launch(
         **page.LAUNCH,
         server_name=arguments.host,
@@ -55,18 +60,18 @@ def serve(page, blocks, arguments):
     )
     print(f"The page is at {local}", flush=True)
     if arguments.host in ("0.0.0.0", "::"):
-        print("and at this machine's address for everybody who reaches it.", flush=True)
+        print("and at this machine's address for everybody who can reach it.", flush=True)
     if public:
-        print(f"Anybody can open it at {public} for a week, while this goes on.", flush=True)
+        print(f"Anybody can open it at {public} for a week, as long as this command runs.", flush=True)
     elif arguments.share:
-        print("There is no public link: that needs a network. The page goes on here.", flush=True)
+        print("There is no public link, which needs a network. The page is served on this machine.", flush=True)
     if (public or arguments.host != "127.0.0.1") and not arguments.auth:
-        print("No password protects it; --auth USER:PASSWORD sets one.", flush=True)
-    print("Ctrl-C ends it.", flush=True)
+        print("It is not protected by a password; --auth USER:PASSWORD sets one.", flush=True)
+    print("Press Ctrl-C to stop.", flush=True)
 
 
 def refuse_port_in_use(host, port):
-    """End with a message if nothing can listen there: better now than after seconds of loading."""
+    """Exit with a message if the port cannot be listened on, before seconds of loading."""
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
@@ -76,15 +81,31 @@ def refuse_port_in_use(host, port):
 
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--results", type=Path, default=ROOT / "results", metavar="DIR", help="default: results")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all; default: 127.0.0.1")
-    parser.add_argument("--port", type=port, help="default: the first free one from 7860 on")
-    parser.add_argument("--share", action="store_true", help="ask gradio.live for a public link")
-    parser.add_argument("--auth", type=user_and_password, metavar="USER:PASSWORD", help="let in only who knows them")
     parser.add_argument(
-        "--max-upload-mb", type=megabytes, default=20, metavar="N", help="the largest file accepted; default: 20"
+        "--results",
+        type=folder_of_runs,
+        metavar="DIR",
+        help="folder of runs; default: results/cpu or results/gpu, whichever has more finished runs",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all; default: 127.0.0.1")
+    parser.add_argument("--port", type=port, help="default: the first free port from 7860 on")
+    parser.add_argument("--share", action="store_true", help="request a public link from gradio.live")
+    parser.add_argument("--auth", type=user_and_password, metavar="USER:PASSWORD", help="require this login")
+    parser.add_argument(
+        "--max-upload-mb", type=megabytes, default=20, metavar="N", help="largest upload accepted; default: 20"
     )
     return parser.parse_args(arguments)
+
+
+def folder_of_runs(text):
+    folder = Path(text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    budgets = sorted({path.parent.parent.name for path in folder.glob("*/*/final.json")})
+    if budgets and not any(folder.glob("*/final.json")):
+        choices = " or ".join(str(folder / budget) for budget in budgets)
+        raise argparse.ArgumentTypeError(f"{text} holds no runs but folders of runs: choose {choices}")
+    return folder
 
 
 def port(text):
@@ -104,7 +125,7 @@ def user_and_password(text):
 def megabytes(text):
     number = float(text)
     if not 0.001 <= number <= 10_000:
-        raise argparse.ArgumentTypeError(f"not a sensible size: {text}")
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.001 and 10,000")
     return number
 
 

@@ -1,29 +1,27 @@
-"""The page: its tabs, its look and its limits. `build` makes it of the results in a folder."""
+"""The page: its tabs, its theme and its limits. `build` lays it out for a catalogue of finished runs."""
 
 import html
 import os
 import shlex
 from pathlib import Path
 
-import hw2  # noqa: F401  before anything imports Keras: it chooses TensorFlow's kernels
+import hw2  # noqa: F401  before Keras is imported: it chooses TensorFlow's kernels
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # and nobody is told of it; read when Gradio is imported
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
-import board
-import classify
-import compare
+import components
 import gradio as gr
 import numpy as np
-import parts
-import segment
+from tabs import classify, compare, results, segment
 
-from hw2 import predict
+from hw2.errors import ModelError
+from hw2.inference import predict
 
 HERE = Path(__file__).resolve().parent
-KEEP_SECONDS = 15 * 60  # uploaded and computed images are deleted after this; long enough to try a few models on one
-QUEUE = 100  # who comes when so many wait is told so
+KEEP_SECONDS = 15 * 60  # uploads and computed images are deleted after this: time to try several models on an image
+QUEUE = 100  # waiting requests; further ones are refused with a message
 
-# Gradio gives the examples to click on no names; a screen reader reads the name of the file then.
+# Gradio gives its examples no accessible names; a screen reader then reads the name of the file.
 NAME_THE_EXAMPLES = """() => {
     const name = () => document.querySelectorAll("button.gallery-item:not([aria-label])").forEach((button) => {
         const image = button.querySelector("img");
@@ -50,7 +48,7 @@ STONE = gr.themes.Color(
 
 
 def theme():
-    """Return the look: paper, ink and one accent; fonts that every machine has, so nothing is fetched for them."""
+    """Return the theme: paper, ink and one accent colour, with fonts of the system so that none is downloaded."""
     return gr.themes.Base(
         primary_hue=TEAL,
         secondary_hue=TEAL,
@@ -104,134 +102,127 @@ LAUNCH = {
     "ssr_mode": False,
     "enable_monitoring": False,
     "run_history": False,
-    "show_error": False,  # messages meant for the user are gr.Error; anything else is for the log alone
+    "show_error": False,  # messages for visitors are gr.Error; other exceptions belong in the log only
     "quiet": True,
 }
 
 
-def build(results_dir):
-    """Return the page, gr.Blocks, for the finished runs in a folder; `launch` it with LAUNCH."""
+def build(found, results_dir):
+    """Return the page, gr.Blocks, of a Catalogue of the runs under `results_dir`; `launch` it with LAUNCH."""
     results_dir = Path(results_dir)
-    models, figures_only = predict.catalogue(results_dir)
-    runs, problems = predict.read_runs(results_dir)
-    # whoever looks at the page need not know where on this machine it lies
-    figures_only |= {name: why.replace(str(results_dir), results_dir.name) for name, why in problems.items()}
-    classifiers = {model.key: model for model in models if model.task in ("classification", "ensemble")}
-    segmenters = {model.key: model for model in models if model.task == "segmentation"}
+    classifiers = {model.key: model for model in found.models if model.task != "segmentation"}
+    segmenters = {model.key: model for model in found.models if model.task == "segmentation"}
+
+    def missing(kind):
+        components.text_block(no_model(kind, results_dir, found.figures_only))
 
     with gr.Blocks(
-        title="hw2: what small networks see", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)
+        title="hw2: image classification and segmentation", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)
     ) as blocks:
-        parts.say(masthead(runs))
+        components.text_block(masthead(found.runs))
         with gr.Tabs():
             with gr.Tab("Classify", id="classify"):
-                if classifiers:
-                    classify.tab(classifiers)
-                else:
-                    parts.say(no_model("classifier", results_dir, figures_only))
+                classify.tab(classifiers) if classifiers else missing("classifier")
             with gr.Tab("Segment", id="segment"):
-                if segmenters:
-                    segment.tab(segmenters)
-                else:
-                    parts.say(no_model("segmenter", results_dir, figures_only))
+                segment.tab(segmenters) if segmenters else missing("segmenter")
             with gr.Tab("Compare", id="compare"):
                 if classifiers:
                     compare.classifiers_part(classifiers)
                 if segmenters:
                     compare.segmenters_part(segmenters)
-                if not (classifiers or segmenters):
-                    parts.say(no_model("model", results_dir, figures_only))
+                if not found.models:
+                    missing("model")
             with gr.Tab("Results", id="results"):
-                if runs:
-                    board.tab(results_dir, runs, figures_only)
-                else:
-                    parts.say(no_model("model", results_dir, figures_only))
-        add_listing(models)
+                results.tab(results_dir, found.runs, found.figures_only) if found.runs else missing("model")
+        add_listing(found.models)
     blocks.queue(max_size=QUEUE, default_concurrency_limit=4)
     return blocks
 
 
-def warm_up(results_dir):
-    """Load and compile the models that the page starts with, so that the first who asks need not wait for it."""
-    models, _ = predict.catalogue(results_dir)
+def warm_up(models):
+    """Load and compile the models that the page starts with, so that the first visitor does not wait for them."""
     classifiers = {model.key: model for model in models if model.task != "segmentation"}
     segmenters = [model for model in models if model.task == "segmentation"]
     try:
         if classifiers:
-            model, small = classifiers[parts.default(classifiers)], np.zeros((32, 32, 3), np.uint8)
-            classify.heat_map(model, small, int(predict.classify(model, small).columns[0]))
+            model, image = classifiers[components.default(classifiers)], np.zeros((32, 32, 3), np.uint8)
+            predict.heat_map(model, image, int(predict.classify(model, image).columns[0]))
         if segmenters:
             predict.segment(segmenters[0], np.zeros((32, 32, 3), np.uint8))
-    except predict.ModelError as error:
-        print(error, flush=True)  # the page says it too, to who asks for that model
+    except ModelError as error:
+        print(error, flush=True)  # visitors who choose this model see it on the page
 
 
-def masthead(runs):
-    """Return the head of the page: what this is, and the best figures there are."""
+def masthead(finished):
+    """Return the head of the page: its subject, the budget and number of the runs, and the best test figures.
+
+    finished: {name: metrics}. The best run is chosen by its validation figure: the best of many test figures would be
+    biased upwards.
+    """
     facts = []
     for tasks, name, figure in (
         (("classification", "ensemble"), "best classifier", "accuracy"),
         (("segmentation",), "best segmenter", "iou"),
     ):
-        found = [
-            (run["validation"][figure], run["test"][figure], key)
-            for key, run in runs.items()
-            if run.get("task") in tasks
-            and figure in run.get("test", {})
-            and figure in run.get("validation", {})
-            and run["data"].get("source") != "synthetic"
-            and run["data"].get("classes", 100) in (100, 2)
+        ranked = [
+            (metrics["validation"][figure], metrics["test"][figure], run)
+            for run, metrics in finished.items()
+            if metrics["task"] in tasks
+            and metrics["data"]["source"] != "synthetic"
+            and metrics["data"]["classes"] in (100, 2)
         ]
-        if found:
-            _, best, key = max(found)  # the best of many test figures would flatter itself
+        if ranked:
+            _, best, run = max(ranked)
             shown = f"{best:.1%}" if figure == "accuracy" else f"{best:.3f}"
-            meaning = "of test images right" if figure == "accuracy" else "IoU on test images"
-            facts.append(f"<div><dt>{name}</dt><dd>{shown} <small>{meaning}, {html.escape(key)}</small></dd></div>")
-    facts.append(f"<div><dt>finished runs</dt><dd>{len(runs)}</dd></div>")
+            unit = "accuracy" if figure == "accuracy" else "IoU"
+            facts.append((name, f"{shown} <small>{unit} on test images, {html.escape(run)}</small>"))
+    budgets = ", ".join(sorted({metrics["budget"] for metrics in finished.values()}))
+    facts.append(
+        ("finished runs", f"{len(finished)} <small>{html.escape(budgets)} budget</small>" if finished else "0")
+    )
+    listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return (
-        "<header class='masthead'><h1>What small networks see</h1>"
-        "<p>Give a picture to networks that were trained here, on images no larger than a postage stamp: what do they "
-        f"take it for, where do they look, and what would they cut out?</p><dl>{''.join(facts)}</dl></header>"
+        "<header class='masthead'><h1>Image classification and segmentation</h1>"
+        "<p>Upload a picture. Networks that were trained in this project on small images name its subject, show the "
+        "regions that support the answer, and separate the foreground from the background.</p>"
+        f"<dl>{listed}</dl></header>"
     )
 
 
 def no_model(kind, results_dir, figures_only):
-    """Return what is shown in place of a tab for whose models there is none: the command that makes one."""
+    """Return the notice that replaces a tab without models: the command that trains one."""
     only = {"classifier": "vgg16_block5", "segmenter": "seg_unet_scratch", "model": "vgg16_block5"}[kind]
-    folder = html.escape(results_dir.name)
-    options = " --force" if only in figures_only else ""  # else it would be skipped: it is finished
-    folders = results_dir.resolve()
-    if folders != HERE.parent / "results":
-        inside = folders.is_relative_to(HERE.parent)
-        shown = folders.relative_to(HERE.parent) if inside else Path("PATH/TO", folders.name)
+    options = " --force" if only in figures_only else ""  # a finished run is skipped otherwise
+    folder, known = results_dir.resolve(), HERE.parent / "results"
+    if folder.parent == known and folder.name in ("cpu", "gpu"):
+        options += f" --budget {folder.name}"
+    else:
+        shown = folder.relative_to(HERE.parent) if folder.is_relative_to(HERE.parent) else Path("PATH/TO", folder.name)
         options += f" --results {html.escape(shlex.quote(str(shown)))}"
-    listed = "".join(f"<li><code>{html.escape(k)}</code>: {html.escape(why)}</li>" for k, why in figures_only.items())
     return (
-        f"<section class='notice'><h2>No trained {kind} yet</h2><p>There is none in <code>{folder}</code>. This "
-        f"command, in the folder of the project, trains one:</p>"
+        f"<section class='notice'><h2>No trained {kind} yet</h2><p>There is none in "
+        f"<code>{html.escape(results_dir.name)}</code>. This command, in the folder of the project, trains one:</p>"
         f"<pre><code>python scripts/train_all.py --only {only}{options}</code></pre>"
-        "<p>This one rehearses on synthetic data, in a minute; its answers mean nothing, but the page works:</p>"
+        "<p>These rehearse on synthetic data in a minute; the answers are meaningless, but the page works:</p>"
         f"<pre><code>python scripts/train_all.py --budget smoke --only {only}\n"
-        "python demo/app.py --results .smoke-results</code></pre><p>Then start the page again.</p>"
-        + (f"<p>Runs whose models cannot be used, here as figures only:</p><ul>{listed}</ul>" if listed else "")
+        "python demo/app.py --results results/smoke</code></pre><p>Then start the page again.</p>"
+        + (f"<p>Runs without a usable model:</p>{components.reasons(figures_only)}" if figures_only else "")
         + "</section>"
     )
 
 
 def add_listing(models):
-    """Add the endpoint that says which models there are."""
+    """Add the endpoint that lists the models."""
 
     def listing() -> list:
         return [
             {
                 "key": model.key,
                 "task": "segmentation" if model.task == "segmentation" else "classification",
-                "description": parts.description(model),
-                "threshold": parts.default_threshold(model) if model.task == "segmentation" else None,
+                "description": components.description(model),
+                "threshold": components.default_threshold(model) if model.task == "segmentation" else None,
             }
             for model in models
         ]
 
-    gr.api(
-        listing, api_name="models", api_description="The models that can be asked for, best first: key, task, figures."
-    )
+    gr.api(listing, api_name="models", api_description="The available models, best first: key, task and test figures.")

@@ -8,11 +8,3 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Both backends take nearly all of a GPU's memory at once, and a second process, or the demo beside, finds none.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
-
-class DataError(Exception):
-    """A data set or a file of weights that is missing or damaged; the message says what to do next."""
-
-
-class WeightsUnavailable(DataError):
-    """Published weights that an optional experiment starts from and that can be had nowhere: it is skipped."""

@@ -1,34 +1,14 @@
-"""Read `results/` for the report: finished runs only, each file at most once, nothing that needs TensorFlow."""
+"""Read a results folder for the report: finished runs only, each file at most once, without Keras."""
 
 import os
 from pathlib import Path
 
 import pandas as pd
 
-from hw2 import experiments, results
+from hw2 import files, runs
+from hw2.experiments import EXPERIMENTS, ensembles, schema, scratch, segmentation, vgg16
 
-# What the chapters are about, whether trained or not: what is missing of it is named in the report.
-CHAPTERS = {
-    "VGG16": (
-        *("vgg16_features_linear", "vgg16_features_dense", "vgg16_features_dense_bn", "vgg16_features_flip"),
-        *("vgg16_block5", "vgg16_block5_fast", "vgg16_block5_augment", "vgg16_full", "vgg16_full_augment"),
-        *("vgg16_upsampled_features", "vgg16_upsampled_full"),
-    ),
-    "From scratch": (
-        *("scratch_plain", "scratch_bn", "scratch_bn-seed1", "scratch_bn-seed2", "scratch_bn_augment"),
-        *("scratch_bn_augment-seed1", "scratch_bn_augment-seed2", "scratch_deep", "scratch_residual"),
-        *("scratch_residual_shallow", "scratch_residual_constant", "scratch_residual_plateau", "scratch_separable"),
-        "scratch_whitened",
-        *("scratch_final", "scratch_final-seed1", "scratch_final-seed2", "scratch_final_48px", "scratch_final_longer"),
-        *("scratch_residual_10classes", "scratch_residual_20classes", "scratch_residual_50classes"),
-    ),
-    "Ensembles": ("ensemble_scratch_final", "ensemble_mixed"),
-    "Segmentation": (
-        *(f"seg_book_{decoder}{seed}" for decoder in ("transpose", "bilinear") for seed in ("", "-seed1", "-seed2")),
-        *("seg_unet_scratch", "seg_unet_vgg16_transpose", "seg_unet_vgg16_bilinear", "seg_unet_mobilenetv2"),
-        *("seg_unet_scratch_dice", "seg_unet_scratch_both", "seg_unet_vgg16_classes", "seg_baselines"),
-    ),
-}
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 SOURCES = {
     "cifar100": "CIFAR-100",
     "voc2012": "VOC 2012",
@@ -37,12 +17,29 @@ SOURCES = {
 }
 
 
+def runs_of(*names):
+    """Return the names of all runs of the experiments `names`, every seed of the table, in their order."""
+    return tuple(schema.run_name(name, seed) for name in names for seed in range(EXPERIMENTS[name].seeds))
+
+
+# The runs that the chapters discuss; the report names those that are missing.
+CHAPTERS = {
+    "VGG16": runs_of(*vgg16.EXPERIMENTS),
+    "From scratch": runs_of(*scratch.EXPERIMENTS),
+    "Ensembles": runs_of(*ensembles.EXPERIMENTS),
+    "Segmentation": runs_of(*segmentation.EXPERIMENTS),
+}
+
+
 class Runs:
-    """The finished runs of a results folder, by name: `folder` is $HW2_RESULTS, else `../results`."""
+    """The finished runs of a folder of runs, by name.
+
+    folder: by default $HW2_RESULTS or, if that is not set, the project's results of the budget with more finished runs.
+    """
 
     def __init__(self, folder=None):
-        self.folder = Path(folder or os.environ.get("HW2_RESULTS") or "../results")
-        self.metrics = results.finished_runs(self.folder)
+        self.folder = Path(folder or os.environ.get("HW2_RESULTS") or runs.results_folder(RESULTS))
+        self.metrics = runs.finished_runs(self.folder)
         self._files = {}
 
     def __contains__(self, run):
@@ -57,9 +54,13 @@ class Runs:
         return [name for name in names if name not in self]
 
     def seeds(self, name):
-        """Return the finished runs of an experiment, seed 0 first."""
-        repeats = [run for run in self.metrics if run.startswith(f"{name}-seed")]
-        return self.finished([name, *sorted(repeats, key=lambda run: int(run.rpartition("-seed")[2]))])
+        """Return the finished runs of an experiment, in the order of their seeds."""
+        found = [run for run in self.metrics if schema.experiment_of(run) == name]
+        return sorted(found, key=lambda run: self.metrics[run]["seed"])
+
+    def budgets(self):
+        """Return the budgets of the finished runs, in alphabetical order: as a rule, one."""
+        return sorted({metrics["budget"] for metrics in self.metrics.values()})
 
     def get(self, run, path):
         """Return a value of `metrics.json`, or None; `path` such as "test.accuracy"."""
@@ -69,37 +70,38 @@ class Runs:
         return value
 
     def config(self, run):
-        return self._read(run, results.CONFIG, results.read_json) or {}
+        """Return `config.json`; {} without the run."""
+        return self._read(run, runs.CONFIG, files.read_json) or {}
 
     def phase(self, run, index=-1):
-        """Return the recorded settings of one phase of training, with the defaults filled in; {} without the run."""
+        """Return the recorded settings of one phase of training; {} without the run."""
         phases = self.config(run).get("phases")
-        defaults = {"weight_decay": 0.0, "batch_size": 128, "schedule": "cosine", "trainable": "", "optimizer": "adamw"}
-        return defaults | phases[index] if phases else {}
+        return phases[index] if phases else {}
 
     def history(self, run):
         """Return `history.csv` as a data frame; an empty one for an ensemble."""
-        return self._read(run, results.HISTORY, lambda path: pd.DataFrame(results.read_csv(path)), pd.DataFrame())
+        return self._read(run, runs.HISTORY, lambda path: pd.DataFrame(files.read_csv(path)), pd.DataFrame())
 
     def training_seconds(self, run):
-        """Return what training took, see `hw2.results.training_seconds`; None for what is not finished.
+        """Return the duration of training, see `hw2.runs.training_seconds`; None for a run that is not finished.
 
-        With that of the run from whose weights it went on: they are to be had no cheaper.
+        For a run that started from the weights of another one, the duration includes that of the other one.
         """
         if run not in self:
             return None
-        first = self.config(run).get("weights", "imagenet")
-        before = 0 if first == "imagenet" else self.training_seconds(experiments.run_name(first, self.get(run, "seed")))
-        return results.training_seconds(self.metrics[run]["cost"]) + (before or 0)
+        weights = self.config(run).get("weights")
+        started_from_run = weights not in (None, "imagenet")
+        before = self.training_seconds(schema.run_name(weights, self.get(run, "seed"))) if started_from_run else 0
+        return runs.training_seconds(self.metrics[run]["cost"]) + (before or 0)
 
     def by_clock(self, run):
-        """Whether some of what training took was not recorded as the processor's time, on a CPU."""
+        """Return whether the run trained on a CPU and part of its duration was not recorded as processor time."""
         cost = self.get(run, "cost") or {}
         recorded = "cpu_seconds" in cost and ("feature_cpu_seconds" in cost or not cost.get("feature_seconds"))
-        return bool(results.cpu_cores(cost)) and self.get(run, "task") != "ensemble" and not recorded
+        return bool(runs.cpu_cores(cost)) and self.get(run, "task") != "ensemble" and not recorded
 
     def machines(self, names):
-        """Return `{device: number format}` of what trained these runs; for an ensemble, what trained its members."""
+        """Return `{device: number format}` of the machines that trained these runs; for an ensemble, its members."""
         found = self.finished(names)
         trained = [member for run in found for member in self.finished(self.get(run, "members") or ()) or [run]]
         return {
@@ -108,13 +110,16 @@ class Runs:
 
     def epoch_seconds(self, run):
         """Return the seconds of each epoch, (epochs,), counted like `training_seconds`."""
-        history, cores = self.history(run), results.cpu_cores(self.get(run, "cost") or {})
+        history, cores = self.history(run), runs.cpu_cores(self.get(run, "cost") or {})
         return history["cpu_seconds"] / cores if cores and "cpu_seconds" in history else history["seconds"]
 
     def feature_seconds(self, run):
-        """Return what the features of frozen layers cost, counted like `training_seconds`, or None."""
+        """Return the seconds in which the features of frozen layers were computed, counted like `training_seconds`.
+
+        None for a run without such features.
+        """
         cost = self.get(run, "cost") or {}
-        cores, processor = results.cpu_cores(cost), cost.get("feature_cpu_seconds")
+        cores, processor = runs.cpu_cores(cost), cost.get("feature_cpu_seconds")
         return processor / cores if cores and processor is not None else cost.get("feature_seconds")
 
     def images_per_second(self, run):
@@ -126,12 +131,12 @@ class Runs:
         return float(history["images"][last].sum() / self.epoch_seconds(run)[last].sum())
 
     def images(self, run):
-        """Return `images.csv`, one row a test image of a segmentation run, as a data frame; an empty one without it."""
-        return self._read(run, "images.csv", lambda path: pd.DataFrame(results.read_csv(path)), pd.DataFrame())
+        """Return `images.csv`, one row per test image of a segmentation run, as a data frame; an empty one without."""
+        return self._read(run, runs.IMAGES, lambda path: pd.DataFrame(files.read_csv(path)), pd.DataFrame())
 
-    def arrays(self, run, file=results.PREDICTIONS):
-        """Return the arrays of an `.npz` file; {} without it."""
-        return self._read(run, file, results.read_arrays, {})
+    def arrays(self, run):
+        """Return the arrays of `predictions.npz`; {} without it."""
+        return self._read(run, runs.PREDICTIONS, files.read_arrays, {})
 
     def _read(self, run, file, reader, missing=None):
         path = self.folder / run / file
@@ -142,20 +147,15 @@ class Runs:
         return self._files[path]
 
     def wanted(self):
-        """Return `{chapter: run names}`: CHAPTERS, and under "Others" what `hw2.experiments` has besides."""
+        """Return `{chapter: run names}`: CHAPTERS, and under "Others" the finished runs that no chapter has."""
         named = {run for names in CHAPTERS.values() for run in names}
-        entries = [
-            experiments.run_name(name, seed)
-            for name, entry in experiments.EXPERIMENTS.items()
-            for seed in range(entry.seeds)
-        ]
-        others = tuple(dict.fromkeys(run for run in (*entries, *self.metrics) if run not in named))
+        others = tuple(run for run in self.metrics if run not in named)
         return CHAPTERS | ({"Others": others} if others else {})
 
     def provenance(self, names):
-        """Return what the figures of these runs were measured with: "cpu budget, CIFAR-100, seed 0".
+        """Return how these runs were made: "cpu budget, CIFAR-100, seed 0".
 
-        And, where they were trained on more than one, on how many machines: times then do not compare.
+        If they were trained on several machines, also on how many: their durations then do not compare.
         """
         found = [self.metrics[run] for run in self.finished(names)]
         if not found:

@@ -1,15 +1,15 @@
-"""Every table of the report, made by a pandas Styler: few columns, units in the head, the best value marked."""
+"""Every table of the report, made by a pandas Styler: few columns, units in the header, the best value marked."""
 
 import pandas as pd
-from figures import classes_of, receptive_fields, short
-from statements import points, signed
+from claims import points, signed
+from plots import classes_of, receptive_fields, short
 
 DASH = "\N{EN DASH}"
 BEST = "font-weight: bold; background-color: #DCEBF5;"
 
 
 class Table:
-    """A styled table that Quarto takes as raw HTML: as an output of HTML, it would make the page load scripts."""
+    """A styled table that Quarto takes as raw HTML; as an HTML output, it would make the page load scripts."""
 
     def __init__(self, style):
         self.html = style.to_html()
@@ -21,8 +21,8 @@ class Table:
 def styled(rows, formats=None, best=None, left=1, words=()):
     """Return a table of `rows`, dictionaries with the same keys.
 
-    formats: {column: format or function}. best: {column: "max" or "min"}, whose best value is marked. left: so many
-    first columns are set to the left, and those in `words`; the others to the right. What is missing is a dash.
+    formats: {column: format or function}. best: {column: "max" or "min"}, whose best value is marked. The first `left`
+    columns and those in `words` are aligned left, the others right. A missing value is shown as a dash.
     """
     frame = pd.DataFrame(rows)
     if frame.empty:
@@ -45,7 +45,7 @@ def mark(column, kind):
 
 
 def whole(text):
-    """Return a label that no narrow column breaks at its spaces."""
+    """Return a label that is not broken at its spaces in a narrow column."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -62,7 +62,7 @@ def mega(value):
 
 
 def state(runs):
-    """What has been run, by chapter."""
+    """The number of finished runs and the names of the missing ones, by chapter."""
     rows = []
     for chapter, names in runs.wanted().items():
         missing = runs.missing(names)
@@ -109,7 +109,7 @@ def classifiers(runs, conclusions, names, steps=True, against=None):
 
 
 def frozen_cost(runs, names):
-    """What the frozen base cost, with and without mirrored images."""
+    """The cost of the frozen base, with and without mirrored images."""
     rows = [
         {
             "run": short(name),
@@ -148,7 +148,7 @@ def input_sizes(runs, names):
     rows = [
         {
             "run": short(name),
-            "input (px)": (runs.config(name).get("model_arguments") or {}).get("image_size"),
+            "input (px)": runs.config(name)["model_arguments"]["image_size"],
             "test accuracy (%)": runs.get(name, "test.accuracy"),
             "multiply-adds (M)": runs.get(name, "cost.multiply_adds"),
             "base, once (min)": runs.feature_seconds(name),
@@ -204,16 +204,17 @@ def events(runs, conclusions, names):
             "best epoch": int(history["epoch"][validated.idxmax()]),
             "best (%)": validated.max(),
             "last (%)": validated.iloc[-1],
-            "what acted": str(conclusions.events(name)),
+            "events": str(conclusions.events(name)),
         }
         for name in runs.finished(names)
         if not (history := runs.history(name)).empty
         for validated in [history["val_accuracy" if "val_accuracy" in history else "val_iou"]]
     ]
-    return styled(rows, {"best (%)": share, "last (%)": share}, words=("what acted",))
+    return styled(rows, {"best (%)": share, "last (%)": share}, words=("events",))
 
 
-def classes(runs, conclusions, names):
+def classes(runs, names):
+    """Accuracy and size of one architecture by the number of classes."""
     rows = [
         {
             "classes": classes_of(runs, name),
@@ -221,14 +222,12 @@ def classes(runs, conclusions, names):
             "epochs": runs.get(name, "cost.epochs"),
             "test accuracy (%)": runs.get(name, "test.accuracy"),
             "parameters (M)": runs.get(name, "cost.parameters"),
-            "net of all classes (%)": (conclusions.among_classes(names[-1], name) or [None])[0],
         }
         for name in runs.finished(names)
     ]
     formats = {
         "training images": "{:,.0f}",
         "test accuracy (%)": share,
-        "net of all classes (%)": share,
         "parameters (M)": lambda value: f"{value / 1e6:.3f}",
     }
     return styled(rows, formats)
@@ -260,24 +259,24 @@ def ensembles(runs, names):
     return styled(rows, formats, {"combined (%)": "max"})
 
 
-def calibration(runs, conclusions, names):
+def calibration(runs, names):
+    """Calibration error, loss and Brier score before and after temperature scaling."""
     rows = []
     for name in runs.finished(names):
-        found = conclusions.calibration(name)
-        if found:
-            before, after = found["before"], found["after"]
-            rows.append(
-                {
-                    "run": short(name),
-                    "temperature": found["temperature"],
-                    "ECE (%)": before["ece"],
-                    "with T (%)": after["ece"],
-                    "loss (nats)": before["loss"],
-                    "with T (nats)": after["loss"],
-                    "Brier": before["brier"],
-                    "with T": after["brier"],
-                }
-            )
+        found = runs.get(name, "calibration")
+        before, after = found["before"], found["after"]
+        rows.append(
+            {
+                "run": short(name),
+                "temperature": found["temperature"],
+                "ECE (%)": before["ece"],
+                "with T (%)": after["ece"],
+                "loss (nats)": before["loss"],
+                "with T (nats)": after["loss"],
+                "Brier": before["brier"],
+                "with T": after["brier"],
+            }
+        )
     formats = {
         "temperature": "{:.2f}",
         **dict.fromkeys(("ECE (%)", "with T (%)"), share),
@@ -296,7 +295,7 @@ def augmented(runs, conclusions, names):
         row = {"run": short(name), "one view (%)": runs.get(name, "test.accuracy")}
         for kind, label in (("mirror", "2 views (%)"), ("mirror_shift", "10 views (%)")):
             row[label] = runs.get(name, f"test_time_augmentation.{kind}.test.accuracy")
-        found = conclusions.difference(name, name, "test_logits", "test_logits_mirror_shift")
+        found = conclusions.difference(name, name, "", "mirror_shift")
         row["10 views against one (points)"] = plain(found)
         rows.append(row)
     return styled(rows, dict.fromkeys(("one view (%)", "2 views (%)", "10 views (%)"), share))
@@ -340,21 +339,19 @@ def segmenter(label, figures):
 
 
 def networks(runs, names):
-    """What the segmentation nets are and what training cost."""
-    rows = []
-    for name in runs.finished(names):
-        config = runs.config(name)
-        rows.append(
-            {
-                "net": short(name),
-                "parameters (M)": runs.get(name, "cost.parameters"),
-                "of them trained (M)": runs.get(name, "cost.trainable_parameters"),
-                "multiply-adds (G)": runs.get(name, "cost.multiply_adds"),
-                "training pairs": runs.get(name, "data.train"),
-                "input (px)": (config.get("model_arguments") or {}).get("image_size"),
-                "training (min)": runs.training_seconds(name),
-            }
-        )
+    """Size and cost of the segmentation nets."""
+    rows = [
+        {
+            "net": short(name),
+            "parameters (M)": runs.get(name, "cost.parameters"),
+            "of them trained (M)": runs.get(name, "cost.trainable_parameters"),
+            "multiply-adds (G)": runs.get(name, "cost.multiply_adds"),
+            "training pairs": runs.get(name, "data.train"),
+            "input (px)": runs.config(name)["model_arguments"]["image_size"],
+            "training (min)": runs.training_seconds(name),
+        }
+        for name in runs.finished(names)
+    ]
     formats = {
         "parameters (M)": mega,
         "of them trained (M)": mega,

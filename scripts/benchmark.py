@@ -60,8 +60,8 @@ def main():
     import numpy as np
     from keras import layers
 
+    from hw2.hardware import choose_precision, device_name
     from hw2.models.layers import BatchNormalization, Conv2D
-    from hw2.precision import choose_precision, device_name
 
     precision = arguments.precision or choose_precision()
     keras.config.set_dtype_policy(precision)

@@ -1,10 +1,11 @@
 """Train every experiment and write its results: `python scripts/train_all.py`.
 
-What is finished is skipped and what was interrupted goes on, so the command can be given again at any time.
+Finished runs are skipped and interrupted runs are resumed, so the command can be repeated at any time.
 
     python scripts/train_all.py --budget smoke            rehearse everything on synthetic data, in minutes
-    python scripts/train_all.py --list                    what there is, what it asks, what it costs, how it stands
+    python scripts/train_all.py --list                    the experiments, their questions, costs and states
     python scripts/train_all.py --only vgg16_full         one experiment, or several
+    python scripts/train_all.py --verify                  compare all finished runs with their recorded digests
     python scripts/train_all.py --budget gpu --backend jax
 """
 
@@ -19,137 +20,140 @@ import time
 import traceback
 from pathlib import Path
 
-from hw2 import DataError, WeightsUnavailable, experiments, results
+from hw2 import runs
+from hw2.errors import DataError, ResultsError, TrainingError
+from hw2.experiments import EXPERIMENTS
+from hw2.experiments.resolve import resolve, seeds_of
+from hw2.experiments.schema import BUDGETS, run_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax")
-# Where each budget's results go unless --results says otherwise: a folder holds runs of one budget.
-FOLDERS = {"smoke": ".smoke-results", "cpu": "results", "gpu": "results-gpu"}
 
 
 def main():
     arguments = parse_arguments()
-    names = arguments.only or list(experiments.EXPERIMENTS)
-    if arguments.list:
-        gpu_results = ROOT / FOLDERS["gpu"]
-        print_list(names, arguments.results or ROOT / FOLDERS[arguments.budget or "cpu"])
-        if not (arguments.results or arguments.budget) and gpu_results.exists():
-            print_list(names, gpu_results)
-        return 0
+    names = arguments.only or list(EXPERIMENTS)
+    if arguments.list or arguments.verify:
+        folders = [arguments.results] if arguments.results else folders_of_budgets(arguments.budget)
+        if arguments.list:
+            for folder in folders:
+                print_list(names, folder)
+            return 0
+        return sum(verify(folder) for folder in folders) > 0
     os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew: so it should
-    # imported here, after the backend is chosen: this takes seconds, and --list and --help need none of it
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew, as intended
+    # imported after the backend is chosen; this takes seconds, and --list, --verify and --help do not need it
     import keras
 
-    from hw2 import train
-    from hw2.precision import gpu_compute_capability
+    from hw2.hardware import gpu_compute_capability
+    from hw2.training import interruption
+    from hw2.training.phase import duration
 
+    interruption.install()
     keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing
     has_gpu = gpu_compute_capability() is not None
     budget = arguments.budget or ("gpu" if has_gpu else "cpu")
     if budget == "gpu" and not has_gpu:
         print(f"{arguments.backend} sees no GPU: the gpu budget takes days on a CPU (README, Train).", file=sys.stderr)
-    arguments.results = arguments.results or ROOT / FOLDERS[budget]
-    runs = [(name, seed) for name in names for seed in experiments.seeds_of(name, budget, arguments.seed)]
+    arguments.results = arguments.results or ROOT / "results" / budget
+    pending = [(name, seed) for name in names for seed in seeds_of(name, budget, arguments.seed)]
     began = time.monotonic()
-    # The rehearsal is mostly building of graphs, which takes one core.
-    jobs = min(arguments.jobs or (2 if budget == "smoke" and not arguments.force else 1), len(runs))
+    # The rehearsal mostly builds graphs, which takes one core.
+    jobs = min(arguments.jobs or (2 if budget == "smoke" and not arguments.force else 1), len(pending))
     command = [sys.executable, __file__, *sys.argv[1:], "--jobs", "1"]
     others = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(jobs - 1)]
     try:
-        failed, skipped = train_each(runs, budget, arguments, put_off=bool(others))
+        failed, busy = train_each(pending, budget, arguments, retried=bool(others))
         for process in others:
             process.wait()
-        if others and (failed or skipped):
-            failed, skipped = train_each(failed + skipped, budget, arguments)
+        if others and (failed or busy):
+            failed, busy = train_each(failed + busy, budget, arguments)
     finally:
         for process in others:
-            process.terminate()
-    took = train.duration(time.monotonic() - began)
-    finished = len(runs) - len(failed) - len(skipped)
-    print(f"{finished} of {len(runs)} runs are finished under {arguments.results} ({took}).")
-    for what, which in (("Skipped", skipped), ("Not finished", failed)):
+            process.terminate()  # as Ctrl-C does: a run keeps its state and ends
+        for process in others:
+            process.wait()
+    took = duration(time.monotonic() - began)
+    finished = len(pending) - len(failed) - len(busy)
+    print(f"{finished} of {len(pending)} runs are finished under {arguments.results} ({took}).")
+    for what, which in (("In another process", busy), ("Not finished", failed)):
         if which:
-            print(f"{what}: " + ", ".join(experiments.run_name(*run) for run in which), file=sys.stderr)
-    return 1 if failed else 0
+            print(f"{what}: " + ", ".join(run_name(*run) for run in which), file=sys.stderr)
+    return 1 if failed or busy else 0
 
 
-def train_each(runs, budget, arguments, put_off=False):
-    """Train what is not finished of `runs`, a list of (name, seed); return those that failed and those skipped.
+def train_each(pending, budget, arguments, retried=False):
+    """Train those of `pending`, a list of (name, seed), that are unfinished.
 
-    put_off: say no more than that of them, for they will be tried again.
+    retried: whether the ones that do not finish are tried again, so that nothing has to be explained yet.
+    Returns two lists of the same form: runs that failed, and runs that another process is training.
     """
     import filelock
 
-    from hw2 import baselines, ensemble, train
+    from hw2.training import interruption
+    from hw2.training.phase import duration
 
-    def explain(run, why):
-        text, stream = ("  put off", sys.stdout) if put_off else (f"{run}: {why}", sys.stderr)
-        print(text, file=stream, flush=True)
-
-    began, failed, skipped = time.monotonic(), [], []
-    expected = (DataError, results.ResultsError, train.TrainingError, OSError)
-    for number, (name, seed) in enumerate(runs, start=1):
-        run = experiments.run_name(name, seed)
-        state = results.run_state(arguments.results / run)
-        note = {"finished": "finished before", "unfinished": "goes on", "missing": "starts"}[state]
-        elapsed = train.duration(time.monotonic() - began)
-        print(f"[{number}/{len(runs)}, {elapsed}] {run}: {'starts again' if arguments.force else note}", flush=True)
+    began, failed, busy = time.monotonic(), [], []
+    for number, (name, seed) in enumerate(pending, start=1):
+        run = run_name(name, seed)
+        state = runs.run_state(arguments.results / run)
+        note = {"finished": "finished before", "unfinished": "resumes", "missing": "starts"}[state]
+        elapsed = duration(time.monotonic() - began)
+        print(f"[{number}/{len(pending)}, {elapsed}] {run}: {'starts again' if arguments.force else note}", flush=True)
+        interruption.check()
         try:
-            config = experiments.resolve(name, budget, seed)
             (arguments.results / run).mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(arguments.results / run / results.LOCK, blocking=False):
-                if config["task"] == "ensemble":
-                    metrics = ensemble.run(run, config, results_dir=arguments.results, force=arguments.force)
-                elif config["task"] == "baselines":
-                    metrics = baselines.run(
-                        run, config, data_dir=arguments.data_dir, results_dir=arguments.results, force=arguments.force
-                    )
-                else:
-                    metrics = train.run(
-                        run,
-                        config,
-                        data_dir=arguments.data_dir,
-                        results_dir=arguments.results,
-                        force=arguments.force,
-                        tensorboard=arguments.tensorboard,
-                        log=lambda line: print(line, flush=True),
-                    )
+            with filelock.FileLock(arguments.results / run / runs.LOCK, blocking=False):
+                metrics = train_one(run, resolve(name, budget, seed), arguments)
             print(f"  {summary(metrics)}", flush=True)
+            continue
         except filelock.Timeout:
-            skipped.append((name, seed))
-            explain(run, "another process is training it")
-        except WeightsUnavailable as error:
-            skipped.append((name, seed))
-            explain(run, error)
-        except expected as error:
-            failed.append((name, seed))
-            explain(run, error)
+            unfinished, why = busy, "another process is training it; repeat the command when that has ended"
+        except (DataError, ResultsError, TrainingError, OSError) as error:
+            unfinished, why = failed, error
         except Exception:
-            failed.append((name, seed))
-            explain(run, traceback.format_exc())
-    return failed, skipped
+            unfinished, why = failed, traceback.format_exc()
+        unfinished.append((name, seed))
+        if retried:
+            print("  tried again at the end", flush=True)
+        else:
+            print(f"{run}: {why}", file=sys.stderr, flush=True)
+    return failed, busy
+
+
+def train_one(run, config, arguments):
+    """Train the run, or combine or measure what its task asks for; return its metrics."""
+    options = {"results_dir": arguments.results, "force": arguments.force}
+    if config["task"] == "ensemble":
+        from hw2.training import ensemble
+
+        return ensemble.run(run, config, **options)
+    options["data_dir"] = arguments.data_dir
+    if config["task"] == "baselines":
+        from hw2.training import baselines
+
+        return baselines.run(run, config, **options)
+    from hw2.training.run import run as train
+
+    return train(run, config, **options, tensorboard=arguments.tensorboard, log=lambda line: print(line, flush=True))
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--budget", choices=experiments.BUDGETS, help="default: gpu if there is one, else cpu")
+    parser.add_argument("--budget", choices=BUDGETS, help="default: gpu if there is one, else cpu")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments, in this order")
     parser.add_argument(
-        "--seed",
-        type=int,
-        choices=range(1000),
-        metavar="N",
-        help="one run of each with this seed; results/NAME-seed1 for seed 1",
+        "--seed", type=int, choices=range(1000), metavar="N", help="one run of each with this seed, in NAME-seedN"
     )
-    parser.add_argument("--list", action="store_true", help="show the experiments and how they stand, train nothing")
-    parser.add_argument("--force", action="store_true", help="train again, and throw away what is there for these runs")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes that train at once; default: 1, for smoke 2")
+    parser.add_argument("--list", action="store_true", help="show the experiments and their states; train nothing")
+    parser.add_argument("--verify", action="store_true", help="compare the files of finished runs with their digests")
+    parser.add_argument("--force", action="store_true", help="train again; discards the earlier results of these runs")
+    parser.add_argument("--jobs", type=int, metavar="N", help="number of processes that train; default: 1, smoke: 2")
     parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
-    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results, results-gpu or .smoke-results")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="folder of the runs; default: results/BUDGET")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -159,64 +163,80 @@ def parse_arguments():
     )
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write logs there")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.only or () if name not in experiments.EXPERIMENTS]
+    unknown = [name for name in arguments.only or () if name not in EXPERIMENTS]
     if unknown:
-        parser.error(f"there is no experiment {', '.join(unknown)}; --list shows those that there are")
-    if arguments.budget == "smoke" and arguments.results and arguments.results.resolve() == ROOT / "results":
-        parser.error("results/ is for real runs; give the smoke budget another --results, or none")
+        parser.error(f"there is no experiment {', '.join(unknown)}; --list shows the experiments")
     if arguments.tensorboard and not (is_installed("tensorboard") and is_installed("tensorflow")):
         parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
     if arguments.jobs is not None and (arguments.jobs < 1 or (arguments.jobs > 1 and arguments.force)):
-        parser.error("--jobs takes a number from 1 up; with --force one, or each would train what another has finished")
+        parser.error("--jobs takes a number from 1; with --force it must be 1, or each process would retrain all runs")
     arguments.backend = arguments.backend or "tensorflow"
-    if not arguments.list and arguments.backend not in BACKENDS:
+    if arguments.list or arguments.verify:
+        return arguments
+    if arguments.backend not in BACKENDS:
         parser.error(f"KERAS_BACKEND is {arguments.backend}; this trains on {' or '.join(BACKENDS)}: see --backend")
-    if not arguments.list and not is_installed(arguments.backend):
+    if not is_installed(arguments.backend):
         parser.error(f"{arguments.backend} is not installed: pip install {arguments.backend}")
     return arguments
 
 
 def is_installed(package):
-    """Whether a package can be imported, without importing it."""
+    """Return whether a package can be imported, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:
         return False
 
 
+def folders_of_budgets(budget):
+    """Return the folder of a budget's runs; for None, those of all budgets that have runs, at least of one."""
+    budgets = [budget] if budget else [name for name in ("cpu", "gpu") if (ROOT / "results" / name).is_dir()] or ["cpu"]
+    return [ROOT / "results" / name for name in budgets]
+
+
 def print_list(names, results_dir):
-    """Print a table: name, state, test accuracy of finished runs, question and cost."""
+    """Print a table: name, state, main test figure and duration of finished runs; question and cost."""
     print(f"{results_dir}:")
-    finished = results.finished_runs(results_dir)
+    finished = runs.finished_runs(results_dir)
     for name in names:
-        entry = experiments.EXPERIMENTS[name]
-        runs = [experiments.run_name(name, seed) for seed in range(entry.seeds)]
-        for run in runs + [other for other in finished if other.startswith(f"{name}-seed") and other not in runs]:
-            state = results.run_state(results_dir / run)
-            outcome = f"{figure(finished[run])} ({finished[run]['budget']})" if run in finished else ""
-            print(f"{run:32} {state:10} {outcome}")
+        entry = EXPERIMENTS[name]
+        planned = [run_name(name, seed) for seed in range(entry.seeds)]
+        for run in planned + [other for other in finished if other.startswith(f"{name}-seed") and other not in planned]:
+            outcome = summary(finished[run]) if run in finished else ""
+            print(f"{run:34} {runs.run_state(results_dir / run):10} {outcome}")
         print(textwrap.indent(textwrap.fill(f"{entry.question} Costs: {entry.cost}.", 100), "    "))
+
+
+def verify(results_dir):
+    """Compare every finished run with the digests in its `final.json`; print what differs and return how many do."""
+    damaged = 0
+    folders = sorted(path.parent for path in results_dir.glob(f"*/{runs.FINAL}"))
+    for folder in folders:
+        try:
+            problems = runs.damage(folder, digests=True)
+        except ResultsError as error:
+            problems = [str(error)]
+        damaged += bool(problems)
+        for problem in problems:
+            print(f"{folder.name}: {problem}", file=sys.stderr)
+    print(f"{len(folders) - damaged} of {len(folders)} finished runs under {results_dir} are as recorded.")
+    return damaged
 
 
 def summary(metrics):
     """Return one line on a finished run."""
-    cost = metrics["cost"]
+    cost, test = metrics["cost"], metrics["test"]
+    figure = f"IoU {test['iou']:.1%}" if "iou" in test else f"accuracy {test['accuracy']:.1%}"
     speed = f", {cost['images_per_second']:,.0f} images/s" if "images_per_second" in cost else ""
-    return f"test {figure(metrics)}, {cost['seconds']:,.0f} s{speed}"
-
-
-def figure(metrics):
-    """Return the main test figure of a finished run in words."""
-    test = metrics["test"]
-    return f"IoU {test['iou']:.1%}" if "iou" in test else f"accuracy {test['accuracy']:.1%}"
+    return f"test {figure}, {runs.training_seconds(cost):,.0f} s{speed}"
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted. The same command, without --force, goes on from the last saved epoch.")
-    except results.ResultsError as error:
+        sys.exit("\nInterrupted. The same command, without --force, resumes from the last saved epoch.")
+    except ResultsError as error:
         sys.exit(str(error))
-    except BrokenPipeError:  # `--list | head`: what reads has seen enough
+    except BrokenPipeError:  # `--list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Draw the examples that are not photographs: `python demo/examples/draw.py` writes them beside itself.
+"""Draw the examples that are not photographs: `python demo/examples/draw.py` writes them to its own folder.
 
 horse_mask.png is an input: a silhouette from scikit-image's data, see README.md here.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 HERE = Path(__file__).resolve().parent
-SCALE = 3  # everything is drawn three times as large and averaged down: smooth edges
+SCALE = 3  # drawn three times as large and averaged down, for smooth edges
 
 
 def gradient(width, height, top, bottom):
@@ -20,7 +20,7 @@ def gradient(width, height, top, bottom):
 
 
 def grained(image, strength, seed):
-    """Return the image with a little noise, without which a drawing is flatter than any photograph."""
+    """Return the image with a little noise, as photographs have it."""
     noise = np.random.default_rng(seed).normal(0, strength, (image.height, image.width, 1))
     return Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
 

@@ -1,1 +1,1 @@
-"""Data sets as NumPy arrays, batches of them, and augmentation."""
+"""Data sets as NumPy arrays, their splits and batches, augmentation, corruptions, and thumbnails for the report."""

@@ -1,12 +1,11 @@
 """Augmentation in NumPy on whole batches: seeded, and the same on every Keras backend.
 
 Each function takes `(rng, images)` with images of shape (batch, height, width, channels) and returns a new array of
-the same shape and type; `images` itself stays as it is. Those that mix images, `mixup` and `cutmix`, take and return
-the targets too, and those whose name begins with `joint` the masks, (batch, height, width) labels, which they move
-along with the images, by nearest neighbour, so that labels stay labels.
+the same shape and type; `images` is not changed. `mixup` and `cutmix`, which mix images, also take and return the
+targets. Functions whose names begin with `joint` also take and return masks, (batch, height, width) labels, and move
+them together with the images, by nearest neighbour, so that labels stay labels.
 """
 
-import cv2
 import numpy as np
 
 from hw2.labels import VOID
@@ -21,10 +20,10 @@ def flip(rng, images):
 
 
 def shift(rng, images, fraction=1 / 8):
-    """Shift each image by up to `fraction` of its size in both directions; what enters is a reflection of the image.
+    """Shift each image by up to `fraction` of its size in both directions, filling the border by reflection.
 
     The pad-and-crop of He et al., "Deep Residual Learning for Image Recognition", 2016, section 4.2 (4 pixels of 32),
-    with reflection in place of zeros.
+    with reflection instead of zeros.
     """
     height, width = images.shape[1:3]
     most = max(1, round(fraction * height)), max(1, round(fraction * width))
@@ -37,10 +36,10 @@ def shift(rng, images, fraction=1 / 8):
 
 
 def erase(rng, images, probability=0.5, area=(0.02, 0.25), aspect=(0.3, 3.3)):
-    """Fill a rectangle of random place and shape with random pixels, in each image with `probability`.
+    """Fill a rectangle of random position and shape with random pixels, in each image with `probability`.
 
     Zhong et al., "Random Erasing Data Augmentation", 2020, algorithm 1. area: range of the rectangle's share of the
-    image; aspect: range of its height over its width. Sides that would be longer than the image end at its edges.
+    image; aspect: range of its height over its width. Rectangles that extend beyond the image are cut off at its edges.
     """
     count, height, width = images.shape[:3]
     sizes = rng.uniform(*area, count) * height * width
@@ -53,8 +52,8 @@ def erase(rng, images, probability=0.5, area=(0.02, 0.25), aspect=(0.3, 3.3)):
 def mixup(rng, images, targets, alpha=0.2):
     """Return weighted means of pairs of images and of their targets: `(images, targets)`, both float32.
 
-    Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018, section 2. The share of the first is drawn from
-    Beta(alpha, alpha) for each pair.
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018, section 2. The weight of the first image is drawn
+    from Beta(alpha, alpha) for each pair.
     """
     share, partner = rng.beta(alpha, alpha, len(images)).astype(np.float32), rng.permutation(len(images))
     weights = share[:, None, None, None]
@@ -63,10 +62,10 @@ def mixup(rng, images, targets, alpha=0.2):
 
 
 def cutmix(rng, images, targets, alpha=1.0):
-    """Paste a rectangle of another image into each; the targets are mixed by the areas: `(images, targets)`.
+    """Paste a rectangle of another image into each image and mix the targets by area: `(images, targets)`.
 
-    Yun et al., "CutMix", 2019, section 3.1. The rectangle's share of the image is drawn from Beta(alpha, alpha), then
-    cut off at the image's edges; images keep their type, targets become float32.
+    Yun et al., "CutMix", 2019, section 3.1. The rectangle's share of the image is drawn from Beta(alpha, alpha); the
+    rectangle is then cut off at the image's edges. Images keep their type, targets become float32.
     """
     count, height, width = images.shape[:3]
     side, partner = np.sqrt(1 - rng.beta(alpha, alpha, count)), rng.permutation(count)
@@ -84,11 +83,14 @@ def joint_flip(rng, images, masks):
 
 
 def joint_scale_crop(rng, images, masks, scale=(0.5, 1.25), aspect=(0.8, 1.25)):
-    """Replace each image by a window of it, or by one that reaches beyond it, scaled to the same size.
+    """Replace each image by a window of it, which may extend beyond the image, resized to the size of the image.
 
-    scale: range of the window's side as a share of the image's, drawn evenly in its logarithm; aspect: of its width
-    over its height. What lies beyond the image is the image's mean colour, and void in the mask: no loss counts it.
+    scale: range of the window's side as a share of the image's; aspect: range of the window's width over its height,
+    relative to the image's. The logarithms of both are drawn uniformly. Beyond the image, pixels have the image's mean
+    colour, and the mask is void, which no loss counts.
     """
+    import cv2  # here, so that reading the table of experiments does not need OpenCV
+
     count, height, width = masks.shape
     sides, aspects = (np.exp(rng.uniform(*np.log(bounds), count)) for bounds in (scale, aspect))
     rows = _window(rng, sides / np.sqrt(aspects), height)
@@ -97,7 +99,7 @@ def joint_scale_crop(rng, images, masks, scale=(0.5, 1.25), aspect=(0.8, 1.25)):
     for image, mask, (top, down), (left, right), out, out_mask in zip(
         images, masks, rows[:, :2], columns[:, :2], cropped_images, cropped_masks, strict=True
     ):
-        # OpenCV's, in C and without Python's lock: at 320 pixels NumPy takes six times as long, more than a GPU's step
+        # OpenCV releases Python's lock; NumPy takes six times as long at 320 pixels, more than a training step on a GPU
         where = np.array([[right - left, 0, left], [0, down - top, top]]), (width, height)
         bilinear, nearest = (cv2.WARP_INVERSE_MAP | kind for kind in (cv2.INTER_LINEAR, cv2.INTER_NEAREST))
         cv2.warpAffine(image, *where, out, bilinear, cv2.BORDER_CONSTANT, image.mean((0, 1)).tolist())
@@ -106,7 +108,10 @@ def joint_scale_crop(rng, images, masks, scale=(0.5, 1.25), aspect=(0.8, 1.25)):
 
 
 def jitter(rng, images, brightness=0.2, contrast=0.3, saturation=0.4):
-    """Change brightness, contrast and saturation of each image by random factors around 1; pixels from 0 to 255."""
+    """Change brightness, contrast and saturation of each image by random factors around 1.
+
+    images: pixels from 0 to 255. brightness, contrast, saturation: greatest distance of the factors from 1.
+    """
     count = len(images)
 
     def factors(most):
@@ -126,17 +131,17 @@ def jitter(rng, images, brightness=0.2, contrast=0.3, saturation=0.4):
 
 
 def _window(rng, shares, size):
-    """Return source coordinates (n, size) of windows with sides as shares of `size`, placed anywhere that they fit.
+    """Return source coordinates (n, size) of windows whose sides are the given shares of `size`.
 
-    A window larger than the image lies so that the image is whole inside it. Coordinates are those of pixel centres:
-    those of the whole image are 0, 1, ..., size - 1.
+    A window is placed at random inside the image, or, if it is larger, at random around the whole image. Coordinates
+    are those of pixel centres: those of the whole image are 0, 1, ..., size - 1.
     """
     starts = rng.uniform(0, 1, len(shares)) * (1 - shares) * size
     return starts[:, None] + (np.arange(size) + 0.5) * shares[:, None] - 0.5
 
 
 def _rectangles(rng, heights, widths, height, width):
-    """Return masks (n, height, width) of rectangles with sides as shares of the image, centred anywhere in it."""
+    """Return masks (n, height, width) of rectangles with random centres; their sides are shares of the image's."""
 
     def covered(size, shares):
         extents = np.round(shares * size)
@@ -149,3 +154,9 @@ def _rectangles(rng, heights, widths, height, width):
 
 def _mixed_targets(share, targets, partner):
     return (share[:, None] * targets + (1 - share[:, None]) * targets[partner]).astype(np.float32)
+
+
+# by the names that entries of the table of experiments use
+AUGMENTATIONS = {function.__name__: function for function in (flip, shift, erase, jitter)}
+JOINT_AUGMENTATIONS = {function.__name__: function for function in (joint_flip, joint_scale_crop)}
+MIXING = {function.__name__: function for function in (mixup, cutmix)}

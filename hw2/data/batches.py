@@ -1,4 +1,4 @@
-"""The one source of batches for training and prediction."""
+"""Batches for training and prediction."""
 
 import math
 import os
@@ -10,16 +10,17 @@ import numpy as np
 class Batches(keras.utils.PyDataset):
     """Batches of `(inputs, targets)`, shuffled and augmented anew each epoch, reproducible from `(seed, epoch)` alone.
 
-    inputs: (n, ...) array of images or cached features, any numeric type; a batch of it is float32.
-    targets: (n, ...) array, handed over as it is; None yields inputs alone.
-    shuffle: in a new order each epoch, and without the last, smaller batch (so that every step sees as many images).
-    joint: functions `(rng, batch, targets) -> (batch, targets)`, applied in order: for masks, which move as images do.
+    inputs: (n, ...) array of images or cached features, any numeric type; batches of it are float32.
+    targets: (n, ...) array, whose type is kept; None yields inputs alone.
+    shuffle: use a new order each epoch and drop the last, smaller batch, so that all steps see equally many images.
+    joint: functions `(rng, batch, targets) -> (batch, targets)`, applied in order, for masks that move with the images.
     augment: functions `(rng, batch) -> batch`, applied in order after `joint`.
-    mix: functions as in `joint`; at the end one of them, drawn for each batch, is applied with `mix_probability`.
+    mix: functions as in `joint`; one of them, drawn for each batch, is applied last with `mix_probability`.
+    seed, epoch: of the random numbers.
 
-    Nothing random is kept between batches, so a run that resumes at an epoch sees the batches that it would have
-    seen. Two workers at least: Keras then feeds TensorFlow through its own threads, not through tf.data's autotuner,
-    which can stall for seconds at the end of each epoch (seen with TensorFlow 2.21).
+    No random state is kept between batches, so a resumed run sees the same batches as one that was not interrupted.
+    With at least two workers, Keras feeds TensorFlow from its own threads and not through tf.data's autotuner, which
+    can stall for seconds at the end of each epoch (TensorFlow 2.21).
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Batches(keras.utils.PyDataset):
         seed=0,
         epoch=0,
     ):
-        workers = max(2, min(8, (os.cpu_count() or 2) // 2))  # threads, which keep a GPU fed
+        workers = max(2, min(8, (os.cpu_count() or 2) // 2))  # threads; augmentation must keep up with a GPU
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=2 * workers)
         self.inputs, self.targets = inputs, targets
         self.batch_size = min(batch_size, len(inputs))
@@ -45,7 +46,7 @@ class Batches(keras.utils.PyDataset):
         self.seed, self.epoch = seed, epoch
         self.order = np.arange(len(inputs))
         if shuffle:
-            # 0 for the order, 1 and up for the batches' own randomness: streams that have nothing in common
+            # stream 0 for the order, streams from 1 for the batches: independent of each other
             self.order = np.random.default_rng((seed, epoch, 0)).permutation(len(inputs))
 
     @property
@@ -54,7 +55,7 @@ class Batches(keras.utils.PyDataset):
         return count if self.shuffle or count * self.batch_size == len(self.inputs) else count + 1
 
     def __getitem__(self, index):
-        # sorted: reading in the order of memory is faster, and the order within a batch means nothing
+        # sorted, because reading in memory order is faster and the order within a batch does not matter
         chosen = np.sort(self.order[index * self.batch_size : (index + 1) * self.batch_size])
         batch = self.inputs[chosen]
         rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
@@ -71,10 +72,10 @@ class Batches(keras.utils.PyDataset):
 
 
 def prediction_batch_size(model, most=250, pixels=2**20):
-    """Return how many images `model` is to see at once when it is not trained.
+    """Return the number of images that `model` predicts at once, at most `most`.
 
-    As many as fill the largest of its maps with `pixels` places (256 MiB at 64 channels of float32), which may be
-    larger than the images: some networks enlarge them first.
+    Together, their largest maps have at most `pixels` places (256 MiB with 64 channels of float32). A map may be larger
+    than the image, because some networks enlarge images first.
     """
     shapes = [getattr(layer.output, "shape", ()) for layer in model.layers]
     largest = max((math.prod(shape[1:3]) for shape in shapes if len(shape) == 4), default=1)
@@ -82,5 +83,5 @@ def prediction_batch_size(model, most=250, pixels=2**20):
 
 
 def predict(model, images):
-    """Return what `model` makes of images (n, height, width, 3), any numeric type: an array (n, ...)."""
+    """Return the outputs (n, ...) of `model` for images (n, height, width, 3) of any numeric type."""
     return model.predict(Batches(images, None, prediction_batch_size(model)), verbose=0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hw2 import DataError
 from hw2.data import download
+from hw2.errors import DataError
 from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF
 
 FOLDER = "cifar-100-binary"
@@ -26,8 +26,9 @@ RECORD_BYTES = 2 + 3 * 32 * 32
 def load(data_dir, split):
     """Return `(images, labels)` of the "train" or "test" split; download the data set first if it is not there.
 
-    images: (50000 or 10000, 32, 32, 3) uint8, RGB. labels: the same number of int64 from 0 to 99, the "fine" classes.
-    Raises DataError with what to do next for a file that is missing, has the wrong size or holds impossible labels.
+    images: (50000 or 10000, 32, 32, 3) uint8, RGB. labels: (50000 or 10000,) int64 from 0 to 99, the "fine" classes.
+    Raises DataError for a file that is missing, has the wrong size or holds impossible labels; the message says what
+    to do.
     """
     folder = download.ensure(ARCHIVE, data_dir)
     names = folder / "fine_label_names.txt"
@@ -44,8 +45,8 @@ def read_records(path, num_images):
     expected = num_images * RECORD_BYTES
     if path.stat().st_size != expected:
         raise DataError(
-            f"{path} has {path.stat().st_size:,} bytes where {num_images:,} images take {expected:,}: "
-            f"it is cut off or is another data set. {_again(path.parent)}"
+            f"{path} has {path.stat().st_size:,} bytes, but {num_images:,} images take {expected:,}: "
+            f"it is truncated or another data set. {_again(path.parent)}"
         )
     records = np.fromfile(path, np.uint8).reshape(num_images, RECORD_BYTES)
     coarse, labels = records[:, 0].astype(np.int64), records[:, 1].astype(np.int64)
@@ -56,11 +57,11 @@ def read_records(path, num_images):
 
 
 def split_indices(labels, num_validation, seed=0):
-    """Split image indices into `(train, validation)`, both sorted, every class in its share of both.
+    """Split image indices into `(train, validation)`, both sorted and stratified by class.
 
-    labels: (n,) integers. num_validation: how many of the n go to the validation part; what does not divide evenly
-    among the classes goes to the first of them. The seed is fixed on purpose: every experiment, whatever its own
-    seed, decides on the same validation images.
+    labels: (n,) integers. num_validation: size of the validation part; a remainder that does not divide evenly among
+    the classes goes to the first of them. The seed is fixed, so that all experiments, whatever their own seeds, share
+    the same validation images.
     """
     labels = np.asarray(labels)
     classes, counts = np.unique(labels, return_counts=True)
@@ -75,4 +76,4 @@ def split_indices(labels, num_validation, seed=0):
 
 
 def _again(folder):
-    return f"Delete {folder} and start again: it is then downloaded anew."
+    return f"Delete {folder} and start again to download it anew."

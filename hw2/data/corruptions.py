@@ -1,8 +1,7 @@
-"""What photographs go through: five corruptions at three strengths, to see what accuracy survives.
+"""Five corruptions of photographs at three strengths, for measuring the robustness of a classifier.
 
 After Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", 2019,
-section 3, with strengths of our own for 32x32 images: the figures compare our models, not with that paper's.
-Each takes images (n, height, width, 3) uint8 and gives the same shape and type; `corrupt` is deterministic.
+section 3. The strengths are our own, for 32x32 images, so figures cannot be compared with those of that paper.
 """
 
 import io
@@ -14,14 +13,18 @@ from scipy.ndimage import gaussian_filter
 STRENGTHS = {
     "gaussian_noise": (8, 16, 32),  # standard deviation, of 255
     "blur": (0.5, 0.8, 1.2),  # standard deviation of the Gaussian, pixels
-    "contrast": (0.6, 0.4, 0.2),  # what is left of each pixel's distance to the image's mean
+    "contrast": (0.6, 0.4, 0.2),  # factor on the distance of each pixel from the image's mean
     "jpeg": (60, 30, 15),  # quality setting
-    "pixelation": (24, 16, 12),  # size that 32 pixels are reduced to and enlarged from
+    "pixelation": (24, 16, 12),  # size to which 32 pixels are reduced before they are enlarged again
 }
 
 
 def corrupt(images, corruption, strength, seed=0):
-    """Return the images with one of `STRENGTHS`' corruptions. strength: one of its values."""
+    """Return corrupted images, the same for the same arguments.
+
+    images: (n, height, width, 3) uint8, as the result. corruption, strength: a name in `STRENGTHS` and one of its
+    values. seed: of the noise. Raises ValueError for an unknown corruption.
+    """
     if corruption == "gaussian_noise":
         noise = np.random.default_rng(seed).normal(0, strength, images.shape)
         return _to_bytes(images + noise)

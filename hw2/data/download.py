@@ -1,4 +1,4 @@
-"""Download and unpack the official archives: resumed after a cut, digest checked, in place only when whole."""
+"""Download and unpack the official archives: resumable, digests checked, renamed into place only when complete."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import filelock
 
-from hw2 import DataError
+from hw2.errors import DataError
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
@@ -23,7 +23,7 @@ TRIES, PAUSE_SECONDS = 3, 2
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """One tar file of a publisher: where to get it (the first of `urls` that answers), its digest, what it holds."""
+    """A tar file of a publisher. urls: tried in this order. md5: its digest. extracts_to: the folder that it holds."""
 
     name: str
     urls: tuple[str, ...]
@@ -34,9 +34,10 @@ class Archive:
 def ensure(archive, data_dir):
     """Return the folder `data_dir/archive.extracts_to`; download and unpack the archive if the folder is not there.
 
-    The archive is unpacked beside its destination and renamed into place at the end, so a folder that is there is
-    whole. An archive that the user put into `data_dir` is used as it is, if its digest is right.
-    Raises DataError: no network, a wrong digest, a full disk; the message says how to put the file there by hand.
+    The archive is unpacked beside its destination and renamed into place at the end, so an existing folder is complete.
+    An archive that the user put into `data_dir` is used if its digest is right.
+    Raises DataError without network, for a wrong digest and for a full disk; the message says how to put the file there
+    by hand.
     """
     data_dir = Path(data_dir)
     folder = data_dir / archive.extracts_to
@@ -44,7 +45,7 @@ def ensure(archive, data_dir):
         return folder
     try:
         with alone(data_dir, archive.name):
-            if folder.exists():  # another process has put it there meanwhile
+            if folder.exists():  # another process has unpacked it meanwhile
                 return folder
             path = fetch(archive, data_dir)
             print(f"unpacking {path.name}", flush=True)
@@ -53,20 +54,20 @@ def ensure(archive, data_dir):
         raise DataError(f"{archive.name} cannot be unpacked ({error}). Delete it and start again.") from error
     except OSError as error:
         raise DataError(
-            f"{archive.name} cannot be stored under {data_dir}: {error}. Free some room or name another "
-            "folder with --data-dir; what was already downloaded is kept."
+            f"{archive.name} cannot be stored under {data_dir}: {error}. Free some disk space, or name another "
+            "folder with --data-dir. The part that has been downloaded is kept."
         ) from error
     return folder
 
 
 def alone(data_dir, name):
-    """Return a lock, for `with`, under which no other process fetches or converts `name` under `data_dir`."""
+    """Return a lock, for `with`, which keeps other processes from fetching or converting `name` under `data_dir`."""
     Path(data_dir).mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(Path(data_dir) / f".{name}.lock")
 
 
 def unpack(archive, path, folder):
-    """Unpack the archive file `path` beside its destination `folder`, then rename what it holds into place."""
+    """Unpack the archive file `path` beside its destination `folder`, then rename its content into place."""
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as scratch:
         with tarfile.open(path) as tar:
             # the "data" filter refuses absolute paths, links to outside and device files (PEP 706)
@@ -79,7 +80,7 @@ def unpack(archive, path, folder):
 
 
 def fetch(archive, data_dir):
-    """Return the path of the whole, checked archive file in `data_dir`; download what is missing of it."""
+    """Return the path of the complete and checked archive file in `data_dir`; download missing parts."""
     path = Path(data_dir) / archive.name
     if path.exists():
         if md5_of(path) != archive.md5:
@@ -99,34 +100,34 @@ def fetch(archive, data_dir):
         if md5_of(part) == archive.md5:
             part.replace(path)
             return path
-        part.unlink()  # it may have been begun from another version: the next try starts from nothing
-        failures.append(f"  {url}: what arrived has another md5 than {archive.md5}")
+        part.unlink()  # it may have been begun from another version, so the next try starts afresh
+        failures.append(f"  {url}: the md5 of the downloaded file is not {archive.md5}")
     raise DataError(
         f"{archive.name} is not under {data_dir} and could not be downloaded:\n" + "\n".join(failures) + "\n"
-        f"Start again to go on, or get it on another machine from {archive.urls[0]}\n"
+        f"Start again to resume, or download it on another machine from {archive.urls[0]}\n"
         f"and put it at {path}, or its unpacked content at {Path(data_dir) / archive.extracts_to}."
     )
 
 
 def download(url, part):
-    """Append to the file `part` what it lacks of `url`, with a progress line on standard error.
+    """Append to the file `part` the rest of `url`, with a progress line on standard error.
 
-    Raises ConnectionError, URLError or HTTPException for what the network does, OSError for what the disk does.
+    Raises ConnectionError, URLError or HTTPException for errors of the network, OSError for errors of the disk.
     """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # "range not satisfiable": nothing is missing, the digest tells whether it is right
+        if error.code == 416:  # "range not satisfiable": nothing is missing; the digest is checked by the caller
             return
         raise
     except urllib.error.URLError:
         raise
-    except OSError as error:  # a server that does not answer is no fault of the disk's
+    except OSError as error:  # a server that does not answer is an error of the network
         raise ConnectionError(error) from error
     with response, open(part, "ab") as file:
-        skip = 0 if response.status == 206 else have  # a server without ranges sends again what is there already
+        skip = 0 if response.status == 206 else have  # a server without ranges sends the whole file again
         total = have - skip + int(response.headers.get("Content-Length") or 0)
         started, shown = time.monotonic(), 0.0
         while chunk := _read(response):
@@ -145,18 +146,18 @@ def download(url, part):
 def _read(response):
     try:
         return response.read(CHUNK_BYTES)
-    except OSError as error:  # a lost route or a broken cipher is the network's fault, not the disk's
+    except OSError as error:  # a lost route or a TLS failure is an error of the network
         raise ConnectionError(error) from error
 
 
 def progress(name, have, total, seconds):
-    """Redraw one line: name, bar, megabytes and, where the size is known, percent."""
+    """Redraw one line: name, bar, megabytes and, if the size is known, percent."""
     bar = f"[{'#' * (20 * have // total):<20}] {100 * have / total:3.0f} %" if total else ""
     columns = shutil.get_terminal_size().columns - 1
     print(f"\r{name} {bar} {have / 1e6:,.0f} MB in {seconds:.0f} s"[: columns + 1], end="", file=sys.stderr, flush=True)
 
 
 def md5_of(path):
-    """Return the md5 digest of a file as hexadecimal digits. (The publishers give md5: against damage, not attack.)"""
+    """Return the md5 digest of a file as hexadecimal digits, to detect damage: the publishers give no other."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

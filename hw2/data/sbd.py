@@ -1,7 +1,8 @@
 """The Semantic Boundaries Dataset: masks for VOC photographs that have none, as further training data.
 
-Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011. Its masks are MATLAB files and know no void
-border; here they become label PNGs beside VOC's own, with a list of the photographs that VOC itself has no mask for.
+Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011. Its masks are MATLAB files without a void
+border. They are converted to label PNGs beside VOC's own masks, with a list of the photographs for which VOC itself has
+no mask.
 """
 
 from pathlib import Path
@@ -11,10 +12,10 @@ from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from hw2 import DataError
 from hw2.data import download
+from hw2.errors import DataError
+from hw2.files import atomic_path
 from hw2.labels import VOC_CLASSES, VOC_PALETTE
-from hw2.results import atomic_path
 
 ARCHIVE = download.Archive(
     name="benchmark.tgz",
@@ -28,21 +29,24 @@ MASKS, LIST = "SegmentationClassAug", "ImageSets/Segmentation/sbd.txt"
 def ensure(voc, data_dir):
     """Return the list of SBD's identifiers under the VOC folder `voc`; download and convert SBD if it is not there.
 
-    The list is written last, so where it is, all masks are. Raises DataError as `download.ensure` does, and for a mask
-    that cannot be read.
+    The list is written last, so if it is there, all masks are. Raises DataError as `download.ensure` does, and for a
+    mask that cannot be read.
     """
     path = voc / LIST
     if path.exists():
         return path
     source = download.ensure(ARCHIVE, data_dir) / "dataset" / "cls"
     with download.alone(data_dir, MASKS):
-        if not path.exists():  # no other process has converted them meanwhile
+        if not path.exists():  # otherwise another process has converted them meanwhile
             convert(source, voc, path)
     return path
 
 
 def convert(source, voc, path):
-    """Write the masks in the folder `source` that are of use as PNGs under `voc`, and then the list of them."""
+    """Write the masks in the folder `source` as PNGs under `voc`, and then the list `path` of them.
+
+    Masks of VOC's official images and masks without a photograph are left out.
+    """
     lists = voc / "ImageSets" / "Segmentation"
     official = {*(lists / "train.txt").read_text().split(), *(lists / "val.txt").read_text().split()}
     (voc / MASKS).mkdir(exist_ok=True)
@@ -59,7 +63,7 @@ def convert(source, voc, path):
 
 
 def read_mask(path):
-    """Return the labels (height, width) uint8 of one of SBD's MATLAB files."""
+    """Return the labels (height, width) uint8 of one of SBD's MATLAB files. Raises DataError for any other file."""
     try:
         labels = loadmat(path)["GTcls"][0, 0]["Segmentation"]
     except (MatReadError, OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:

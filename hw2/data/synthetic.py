@@ -1,6 +1,6 @@
-"""Generated data with the shapes and types of the real sets: for tests and for the `smoke` budget.
+"""Generated data with the shapes and types of the real sets, for tests and for the smoke budget.
 
-Learnable, and not trivially: a small network is far above chance after seconds, and not at 100 %.
+They are learnable but not trivial: a small network is far above chance after seconds, but not perfect.
 """
 
 import numpy as np
@@ -9,13 +9,14 @@ from hw2.labels import VOID
 
 
 def classification(num_images, num_classes=100, image_size=32, seed=0):
-    """Return `(images, labels)`: coloured gratings whose orientation, frequency and hue tell the class.
+    """Return `(images, labels)`: coloured gratings whose orientation, frequency and hue depend on the class.
 
-    images: (num_images, image_size, image_size, 3) uint8; labels: (num_images,) int64, every class as often as can be.
+    images: (num_images, image_size, image_size, 3) uint8; labels: (num_images,) int64, all classes as equally frequent
+    as possible.
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(num_images) % num_classes)
-    class_rng = np.random.default_rng(0)  # what a class looks like does not depend on the seed
+    class_rng = np.random.default_rng(0)  # the appearance of a class does not depend on the seed
     angles = class_rng.permutation(num_classes) * np.pi / num_classes
     frequencies = class_rng.uniform(1.5, 6, num_classes)
     colours = class_rng.uniform(-1, 1, (num_classes, 3))
@@ -32,7 +33,7 @@ def segmentation(num_images, image_size=64, num_classes=21, seed=0):
     """Return `(images, masks)`: one to three ellipses, coloured by class, over a noisy gradient.
 
     images: (num_images, image_size, image_size, 3) uint8. masks: (num_images, image_size, image_size) uint8, 0 for
-    background, 1 to num_classes - 1 for objects, and a void border of about a pixel around each.
+    background, 1 to num_classes - 1 for objects, and a void border of about a pixel around each object.
     """
     rng = np.random.default_rng(seed)
     colours = np.random.default_rng(0).uniform(40, 255, (num_classes, 3))

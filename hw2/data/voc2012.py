@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from scipy.ndimage import distance_transform_edt
 
-from hw2 import DataError
 from hw2.data import download, sbd
+from hw2.errors import DataError
 from hw2.labels import VOC_CLASSES, VOC_PAIRS, VOID
 
 FOLDER = "VOCdevkit/VOC2012"
@@ -30,19 +30,24 @@ ARCHIVE = download.Archive(
 def identifiers(data_dir, split):
     """Return the image identifiers of a split, in the order of its official list; download VOC if it is not there.
 
-    split: "train", "val" or "trainval"; "sbd" for the training images that only SBD has masks for; SBD is
-    then downloaded too.
+    split: "train", "val" or "trainval"; "sbd" for the training images that only SBD has masks for, in which case SBD is
+    downloaded too. Raises DataError if the list can neither be found nor downloaded.
     """
     folder = download.ensure(ARCHIVE, data_dir)
-    path = sbd.ensure(folder, data_dir) if split == "sbd" else folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    path = sbd.ensure(folder, data_dir) if split == "sbd" else list_path(data_dir, split)
     try:
         return path.read_text().split()
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing. Unpack {ARCHIVE.name} again.") from error
 
 
+def list_path(data_dir, split):
+    """Return the path of the list of a split, whether or not it is there. split: see `identifiers`."""
+    return Path(data_dir) / FOLDER / (sbd.LIST if split == "sbd" else f"ImageSets/Segmentation/{split}.txt")
+
+
 def source(data_dir):
-    """Return "voc2012" where the lists are the complete official ones, else "voc2012-subset"."""
+    """Return "voc2012" if the official lists are complete, else "voc2012-subset"; download VOC if it is not there."""
     complete = all(len(identifiers(data_dir, split)) == count for split, count in VOC_PAIRS.items())
     return "voc2012" if complete else "voc2012-subset"
 
@@ -50,22 +55,34 @@ def source(data_dir):
 def load_pair(data_dir, identifier, *, augmented=False):
     """Return `(image, mask)` of one identifier at the image's own size.
 
-    image: (height, width, 3) uint8, RGB. mask: (height, width) uint8, 0 background, 1-20 objects, 255 void.
-    augmented: take the mask from `SegmentationClassAug` (SBD) and not from `SegmentationClass`.
-    Raises DataError for a file that is missing or broken, for sizes that differ, and for labels that VOC has not.
+    image: (height, width, 3) uint8, RGB. mask: see `load_mask`. augmented: see `mask_path`.
+    Raises DataError for a file that is missing or broken, for sizes that differ, and for labels that VOC does not have.
     """
-    root = Path(data_dir) / FOLDER
-    folder = "SegmentationClassAug" if augmented else "SegmentationClass"
-    image_path, mask_path = root / "JPEGImages" / f"{identifier}.jpg", root / folder / f"{identifier}.png"
+    image_path = Path(data_dir) / FOLDER / "JPEGImages" / f"{identifier}.jpg"
     image = np.asarray(read_image(image_path).convert("RGB"))
-    mask = read_mask(mask_path)
+    mask = load_mask(data_dir, identifier, augmented=augmented)
     if mask.shape != image.shape[:2]:
-        raise DataError(f"{mask_path} is {mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}.")
+        path = mask_path(data_dir, identifier, augmented=augmented)
+        raise DataError(f"{path} is {mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}.")
     return image, mask
 
 
+def load_mask(data_dir, identifier, *, augmented=False):
+    """Return the mask of one identifier, (height, width) uint8: 0 background, 1-20 objects, 255 void.
+
+    The photograph is not read. augmented: see `mask_path`. Raises DataError as `load_pair` does.
+    """
+    return read_mask(mask_path(data_dir, identifier, augmented=augmented))
+
+
+def mask_path(data_dir, identifier, *, augmented=False):
+    """Return the path of a mask, in `SegmentationClassAug` (SBD) if `augmented`, else in `SegmentationClass`."""
+    folder = "SegmentationClassAug" if augmented else "SegmentationClass"
+    return Path(data_dir) / FOLDER / folder / f"{identifier}.png"
+
+
 def load_arrays(data_dir, pairs, image_size):
-    """Return `(images, masks)` of pairs, each stretched to a square.
+    """Return `(images, masks)` of pairs, each stretched to a square. Raises DataError as `load_pair` does.
 
     pairs: list of `(identifier, augmented)`, see `load_pair`. images: (n, image_size, image_size, 3) uint8. masks:
     (n, image_size, image_size) uint8.
@@ -80,9 +97,9 @@ def load_arrays(data_dir, pairs, image_size):
 def to_square(image, mask, image_size):
     """Stretch an image and its mask to (image_size, image_size): the image bilinearly, the mask by nearest neighbour.
 
-    Stretched and not padded to a square: padding would spend a quarter of the network's work on a typical photograph
-    of 500x375 on nothing, and the change of shape, 4:3 at most as a rule, is less than what augmentation does.
-    Pillow widens the filter when it shrinks, so nothing aliases.
+    Padding to a square would waste a quarter of the network's work on a typical photograph of 500x375. Stretching
+    changes the aspect ratio by 4:3 at most as a rule, less than augmentation does. Pillow widens its filter when it
+    shrinks an image, which prevents aliasing.
     """
     size = (image_size, image_size)
     image = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
@@ -90,7 +107,7 @@ def to_square(image, mask, image_size):
 
 
 def from_square(values, height, width):
-    """Stretch real numbers (size, size) or (size, size, channels) bilinearly to (height, width) or with channels."""
+    """Stretch real numbers (size, size) or (size, size, channels) bilinearly to (height, width[, channels]) float32."""
     if values.ndim == 3:
         return np.stack([from_square(values[..., c], height, width) for c in range(values.shape[-1])], axis=-1)
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
@@ -98,22 +115,23 @@ def from_square(values, height, width):
 
 
 def explore(data_dir, split):
-    """Return facts on a split's pairs, at their own size, as `{name: array}` with one row a pair.
+    """Return facts about the masks of a split, at their own size, as `{name: array}` with one row for each mask.
 
     identifiers; sizes: (n, 2) height, width; pixels: (n, 21) pixels of each class; void: (n,) pixels of the border
-    between objects; border_width: (n,) width of that border in pixels: four times the median distance of its pixels
-    from its edge (w / 4 in a band of width w, whatever blobs of void there are beside); nan where there is none.
+    between objects; border_width: (n,) width of that border in pixels, nan without one. The width is estimated as four
+    times the median distance of void pixels from the edge of the void (w / 4 in a band of width w), which larger void
+    regions beside the band hardly change.
     """
     names = identifiers(data_dir, split)
     sizes, pixels, void, border_width = [], [], [], []
     for identifier in names:
-        _, mask = load_pair(data_dir, identifier, augmented=split == "sbd")
+        mask = load_mask(data_dir, identifier, augmented=split == "sbd")
         counts = np.bincount(mask.ravel(), minlength=256)
         sizes.append(mask.shape)
         pixels.append(counts[: len(VOC_CLASSES)])
         void.append(counts[VOID])
         width = np.nan
-        if counts[VOID]:  # distances are from centre to centre: half a pixel to the band's edge
+        if counts[VOID]:  # distances run from centre to centre; the edge of the band is half a pixel nearer
             width = 4 * np.median(distance_transform_edt(mask == VOID)[mask == VOID] - 0.5)
         border_width.append(width)
     columns = {"sizes": sizes, "pixels": pixels, "void": void, "border_width": border_width}
@@ -133,11 +151,12 @@ def read_image(path):
 def read_mask(path):
     """Return the labels of a palette or grey PNG as (height, width) uint8.
 
-    The number of a pixel's palette entry is its label: the colours are for people, and are not looked at.
+    The label of a pixel is the index of its palette entry; the colours of the palette are ignored. Raises DataError for
+    a file that is missing, broken or an RGB image, and for labels that VOC does not have.
     """
     image = read_image(path)
     if image.mode not in ("P", "L"):
-        raise DataError(f"{path} is not a mask: it holds colours ({image.mode}) where labels are expected.")
+        raise DataError(f"{path} is not a mask: it holds colours ({image.mode}) and not labels.")
     mask = np.array(image)
     wrong = set(np.unique(mask).tolist()) - {*range(len(VOC_CLASSES)), VOID}
     if wrong:

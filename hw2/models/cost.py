@@ -1,4 +1,4 @@
-"""What a forward pass costs."""
+"""The computational cost of a forward pass, of a network or of the part that a phase trains."""
 
 import math
 
@@ -8,16 +8,27 @@ from hw2.models.layers import PatchWhitening
 
 
 def multiply_adds(model):
-    """Return the multiply-adds of convolutions and dense layers for one image, as papers count them.
+    """Return the number of multiply-adds of convolutions and dense layers for one image.
 
-    Everything else (normalisation, activations, pooling) is left out, as is usual.
+    Normalisation, activations, pooling and biases are not counted, as is usual in papers.
     """
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, layers.Conv2DTranspose):  # every input position meets the whole kernel
-            total += math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:3])
-        elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, PatchWhitening)):  # every output position does
-            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-        elif isinstance(layer, layers.Dense):
-            total += math.prod(layer.kernel.shape)
-    return total
+    return sum(_of_layer(layer) for layer in model.layers)
+
+
+def multiply_adds_of_stages(model, stages):
+    """Return `{stage: multiply-adds of the layers from the first one of this stage on}`, "" for all layers.
+
+    stages: beginnings of layer names. These layers are the ones that a phase trains, see `hw2.training.frozen`.
+    """
+    names = [layer.name for layer in model.layers]
+    counts = [_of_layer(layer) for layer in model.layers]
+    first = {stage: next(index for index, name in enumerate(names) if name.startswith(stage)) for stage in ("", *stages)}
+    return {stage: sum(counts[index:]) for stage, index in first.items()}
+
+
+def _of_layer(layer):
+    if isinstance(layer, layers.Conv2DTranspose):  # the kernel is applied once per input position
+        return math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:3])
+    if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, PatchWhitening)):  # per output position
+        return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+    return math.prod(layer.kernel.shape) if isinstance(layer, layers.Dense) else 0

@@ -1,4 +1,8 @@
-"""Keras layers: batch normalisation and convolution as Keras', but faster, and filters that whiten patches."""
+"""Layers: faster versions of Keras' batch normalisation and convolution, and filters that whiten patches.
+
+The faster versions keep the class names of Keras' layers, which stored models contain. Other modules import this one as
+`faster`, so that `faster.Conv2D` is not mistaken for `keras.layers.Conv2D`.
+"""
 
 import keras
 import numpy as np
@@ -11,12 +15,13 @@ else:
 
 @keras.saving.register_keras_serializable("hw2")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` with TensorFlow's fused kernel for images; elsewhere Keras' layer unchanged.
+    """`keras.layers.BatchNormalization`, computed by TensorFlow's fused kernel where the input is a batch of images.
 
-    Ioffe and Szegedy, "Batch Normalization", 2015. The kernel is one pass over the data where Keras' composition of
-    operations is about ten. It reports the unbiased variance of the batch (divided by N - 1); Keras keeps the biased
-    one (divided by N), and so does this layer: its state is Keras' to the last digits. A model saved under one backend
-    loads under any other. `scripts/benchmark.py` measures what the kernel brings.
+    Ioffe and Szegedy, "Batch Normalization", 2015. The kernel passes over the data once, Keras' operations about ten
+    times. It returns the unbiased variance of the batch (divided by N - 1); Keras accumulates the biased variance
+    (divided by N), and so does this layer, whose state equals that of Keras' layer. Other inputs and other backends use
+    Keras' implementation, so a model saved on one backend loads on any other. `scripts/benchmark.py` measures the
+    difference in speed.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -47,11 +52,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("hw2")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, as one matrix product where a 3x3 filter covers the whole map; elsewhere Keras' unchanged.
+    """`keras.layers.Conv2D`, computed as one matrix product where a 3x3 filter covers the whole map.
 
-    On a map of 2x2 or less every output sees every input, so the layer is a dense one whose weights are shared. VGG16's
-    last block has such maps at 32 px. A processor's kernels for convolutions are made for large maps, above all those
-    for the gradient of the weights; without them this block trains four to five times as fast (`scripts/benchmark.py`).
+    On maps of at most 2x2, every output depends on every input, so that the layer is a dense layer with shared weights.
+    VGG16's last block has such maps at 32 px. The convolution kernels of CPU libraries, in particular those for the
+    gradient with respect to the weights, are optimised for large maps: the matrix product trains this block several
+    times as fast (`scripts/benchmark.py`). Other layers use Keras' implementation.
     """
 
     def convolution_op(self, inputs, kernel):
@@ -60,11 +66,11 @@ class Conv2D(keras.layers.Conv2D):
         if not plain or max(height or 3, width or 3) > 2:
             return super().convolution_op(inputs, kernel)
         ops, places = keras.ops, [(row, column) for row in range(height) for column in range(width)]
-        # to a tensor first: JAX does not take a Keras variable apart
+        # converted to a tensor first: JAX cannot unstack a Keras variable
         taps = [ops.unstack(row, axis=0) for row in ops.unstack(ops.convert_to_tensor(kernel), axis=0)]
 
         def from_place(row, column):
-            """Return the weights from one place of the input to all places of the output, side by side."""
+            """Return the weights from one position of the input to all positions of the output, (in, places * out)."""
             return ops.concatenate([taps[1 + row - to_row][1 + column - to_column] for to_row, to_column in places], -1)
 
         matrix = ops.concatenate([from_place(*place) for place in places], axis=0)
@@ -74,14 +80,15 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("hw2")
 class PatchWhitening(keras.layers.Layer):
-    """Filters, never trained, that make of a patch numbers of equal variance without correlation, and their negatives.
+    """A fixed convolution that maps patches to uncorrelated numbers of equal variance, and to their negatives.
 
     (batch, height, width, channels) -> (batch, height - size + 1, width - size + 1, 2 * channels * size**2).
-    Neighbouring pixels are nearly equal, so a first layer otherwise spends its first epochs on learning to look at
-    differences. Page, "How to Train Your ResNet", part 8, 2019, and Jordan, "94% on CIFAR-10 in 3.29 Seconds on a
-    Single GPU", 2024, section 3.2; of a filter and its negative, a ReLU lets pass either.
+    Neighbouring pixels are nearly equal, so the first layer of a network otherwise spends its first epochs on learning
+    differences between them. The negatives preserve both signs through a ReLU. Page, "How to Train Your ResNet",
+    part 8, 2019; Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.2.
 
-    size: int. Side of a patch in pixels. epsilon: float. Added to variances, lest noise be blown up to a signal's size.
+    size: int. Side of a patch in pixels. epsilon: float. Added to the variances, so that directions with little
+        variance, which are mostly noise, are amplified less.
     """
 
     def __init__(self, size=2, epsilon=0.01, **arguments):
@@ -98,9 +105,9 @@ class PatchWhitening(keras.layers.Layer):
         return keras.ops.conv(inputs, self.kernel, padding="valid")
 
     def adapt(self, images):
-        """Set the filters from images (n, height, width, channels), of any number from hundreds up, mean near zero.
+        """Set the filters to the eigenvectors of the patches' covariance, each divided by its standard deviation.
 
-        Eigenvectors of the patches' covariance, over the root of their variances.
+        images: (n, height, width, channels), n at least several hundred, with a mean near zero.
         """
         patches = np.lib.stride_tricks.sliding_window_view(images, (self.size, self.size), axis=(1, 2))
         patches = np.moveaxis(patches, 3, -1)  # (n, height, width, row, column, channel), as a kernel is stored

@@ -1,36 +1,27 @@
-"""Our own classifiers, trained from nothing: one function whose arguments are the steps of the design, and our best."""
+"""Classifiers trained from scratch: one whose arguments are the steps of the design, and one on whitened patches."""
 
 import keras
 from keras import layers
 
+from hw2.models import layers as faster
 from hw2.models.blocks import INITIALIZER, apply_convolution_unit, apply_residual_unit
-from hw2.models.layers import BatchNormalization, PatchWhitening
 
 CIFAR100_MEAN, CIFAR100_DEVIATION = (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)  # RGB, of the training images
 
 
-def scratch_classifier(
-    num_classes,
-    image_size=32,
-    stem_filters=32,
-    filters=(48, 96, 192),
-    units=2,
-    batch_norm=True,
-    residual=False,
-    separable=False,
-):
-    """A stem and three stages, each at half the resolution of the one before, then a mean over the map and one layer.
+def scratch_classifier(num_classes, *, image_size, stem_filters, filters, units, batch_norm, residual, separable):
+    """Build a classifier of a stem, stages that each halve the resolution, global average pooling and a dense layer.
 
     num_classes: int. Number of logits.
-    image_size: int. Size that the network sees; the model itself scales the 32x32 images to it, bilinearly.
-    stem_filters: int. Filters of the first convolution, which works at full resolution.
-    filters: filters of the stages.
-    units: int. A unit is one convolution, or with `residual` two convolutions and a sum around them.
-    batch_norm: bool. Normalise after every convolution (residual units: before it, always).
+    image_size: int. Size in pixels at which the network sees the 32x32 images; the model scales them bilinearly.
+    stem_filters: int. Filters of the first convolution, at full resolution.
+    filters: sequence of int. Filters of each stage.
+    units: int. Units of a stage: convolutions or, if `residual`, pairs of convolutions with a shortcut.
+    batch_norm: bool. Normalise after every convolution. Residual units always normalise before it.
     residual, separable: bool. See `hw2.models.blocks`.
 
-    Returns a `keras.Model` from (batch, 32, 32, 3), RGB from 0 to 255, to (batch, num_classes) float32 logits. Layers
-    are named after their stage, "stem", "stage1" to "stage3" and "head", so that the first ones can be frozen.
+    Returns a `keras.Model` from (batch, 32, 32, 3), RGB from 0 to 255, to (batch, num_classes) float32 logits. Layer
+    names begin with the stage, "stem", "stage1", ... or "head".
     """
     inputs = keras.Input((32, 32, 3), name="images")
     x = apply_preprocessing(inputs, image_size)
@@ -49,25 +40,23 @@ def scratch_classifier(
             else:
                 x = apply_convolution_unit(x, stage_filters, batch_norm=batch_norm, separable=separable, name=name)
     if residual:
-        x = BatchNormalization(name="head_bn")(x)
+        x = faster.BatchNormalization(name="head_bn")(x)
         x = layers.Activation("relu", name="head_relu")(x)
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.Model(inputs, layers.Dense(num_classes, dtype="float32", name="head_logits")(x), name="scratch")
 
 
-def whitened_classifier(num_classes, image_size=32, filters=(64, 128, 256), units=2):
-    """Whitened patches, then stages that pool after their first convolution, the maxima of the last map, one layer.
+def whitened_classifier(num_classes, *, image_size, filters, units):
+    """Build a classifier of whitened patches, stages that pool after their first convolution, global maxima, one layer.
 
-    After the network of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1, with ReLU in
-    place of GELU, which a processor takes long for. Compared with `scratch_classifier`, more multiply-adds are in wide
-    layers on small maps, and the first filters need not be learned.
+    Modelled on Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1, but with ReLU, which is
+    faster than GELU on a CPU. Compared with `scratch_classifier`, more of the multiply-adds are in wide layers on small
+    maps, and the first filters are not learned: `adapt_whitening` sets them from training images.
 
-    units: int. Convolutions of a stage.
-    Other arguments, result and names of layers: as of `scratch_classifier`. The weights of `stem_whitening` are to be
-    set from training images, see `adapt_whitening`.
+    units: int. Convolutions of a stage. Other arguments, result and layer names: see `scratch_classifier`.
     """
     inputs = keras.Input((32, 32, 3), name="images")
-    x = PatchWhitening(name="stem_whitening")(apply_preprocessing(inputs, image_size))
+    x = faster.PatchWhitening(name="stem_whitening")(apply_preprocessing(inputs, image_size))
     x = layers.Activation("relu", name="stem_relu")(x)
     for stage, stage_filters in enumerate(filters, start=1):
         for unit in range(1, units + 1):
@@ -77,7 +66,7 @@ def whitened_classifier(num_classes, image_size=32, filters=(64, 128, 256), unit
 
 
 def apply_preprocessing(images, image_size):
-    """Scale 32x32 images to `image_size`, bilinearly, and to mean 0 and variance 1."""
+    """Resize 32x32 images bilinearly to `image_size` and normalise each channel to mean 0 and variance 1."""
     if image_size != 32:
         images = layers.Resizing(image_size, image_size, dtype="float32", name="resizing")(images)
     variance = [deviation**2 for deviation in CIFAR100_DEVIATION]
@@ -85,8 +74,8 @@ def apply_preprocessing(images, image_size):
 
 
 def adapt_whitening(model, images):
-    """Set the filters that whiten patches, if the model has any, from training images (n, 32, 32, 3), RGB 0 to 255."""
+    """Set the whitening filters of a model, if it has any, from training images (n, 32, 32, 3), RGB from 0 to 255."""
     for layer in model.layers:
-        if isinstance(layer, PatchWhitening):
-            sample = images[:: max(1, len(images) // 1000)]  # a thousand images have a million patches of 12 numbers
+        if isinstance(layer, faster.PatchWhitening):
+            sample = images[:: max(1, len(images) // 1000)]  # a thousand images have about a million patches
             layer.adapt(keras.Model(model.inputs, layer.input).predict(sample.astype("float32"), verbose=0))

@@ -1,0 +1,199 @@
+"""The form of an entry in the table of experiments, and the checks that it passes when the table is read."""
+
+import dataclasses
+from typing import Any
+
+from hw2.data import augment
+from hw2.models.registry import NETWORKS
+
+BUDGETS = ("smoke", "cpu", "gpu")
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant", "plateau")
+LOSSES = {"classification": ("cross_entropy",), "segmentation": ("cross_entropy", "dice", "both")}
+EXTRAS = {"classification": ("test_time_augmentation", "robustness", "grad_cam"), "segmentation": ()}
+# Fields of a phase that a task does not support, because they would leave masks as they are or have no effect.
+UNSUPPORTED = {"classification": ("joint",), "segmentation": ("mix", "mirrored", "label_smoothing", "image_size")}
+
+
+class EntryError(ValueError):
+    """An entry of the table that cannot be run; the message names the entry, the value and the values allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ByBudget:
+    """A value that depends on the budget. The smoke budget rehearses the cpu value at a small size, see `resolve`."""
+
+    cpu: Any
+    gpu: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one optimizer.
+
+    trainable: beginning of the name of the first layer that is trained, one of the network's `stages` in
+        `hw2.models.registry`; the layers before it are frozen. "" trains all layers. The outputs of frozen layers are
+        computed once and cached, unless a random operation (augmentation, dropout) precedes them.
+    schedule: "cosine" (to zero), "constant", or "plateau" (divided by 5 when the validation metric has not improved for
+        `plateau_patience` epochs). warmup: share of the steps over which the rate first rises from zero.
+    loss: for segmentation, a name in `hw2.tasks.losses`.
+    augment, joint, mix: names in `hw2.data.augment`: functions of the image alone, functions that move image and mask
+        together (applied first), and functions that mix images, one of which is drawn for each batch and applied with
+        probability `mix_probability`.
+    mirrored: train on each image and on its mirror image. This doubles the batches of an epoch and involves no chance,
+        so that the outputs of frozen layers can be cached.
+    image_size: for classification, the size at which the network sees images in this phase; None for the size in
+        `model_arguments`.
+    patience: stop after this many epochs without an improvement on the validation images. keep_best: at the end of the
+        phase, restore the weights of the best epoch.
+    """
+
+    epochs: int | ByBudget
+    learning_rate: float | ByBudget
+    trainable: str | ByBudget = ""
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    batch_size: int | ByBudget = 128
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    plateau_patience: int | ByBudget = 3
+    label_smoothing: float = 0.0
+    loss: str = "cross_entropy"
+    joint: tuple[str, ...] | ByBudget = ()
+    augment: tuple[str, ...] | ByBudget = ()
+    mix: tuple[str, ...] | ByBudget = ()
+    mix_probability: float | ByBudget = 1.0
+    mirrored: bool = False
+    image_size: int | ByBudget | None = None
+    patience: int | ByBudget | None = None
+    keep_best: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A network that is trained. `question` and `cost` are for readers; the rest is what is run.
+
+    cost: on the cpu budget for two cores, with AMX for classifiers and without it for segmenters (AMX makes training
+        three to four times as fast).
+    weights: what training starts from: "imagenet", the name of another experiment (its run with the same seed), or
+        None.
+    num_classes: for classification, fewer than 100 for a subset of the classes; for segmentation, 2 (foreground against
+        background) or 21.
+    sbd: for segmentation, whether the images of SBD are used for training as well.
+    extras: measurements beside the usual ones, see EXTRAS.
+    seeds: number of runs, with seeds from 0.
+    """
+
+    question: str
+    cost: str
+    model: str
+    model_arguments: dict
+    phases: tuple[Phase, ...]
+    weights: str | None = None
+    num_classes: int = 100
+    sbd: bool = False
+    extras: tuple[str, ...] = ()
+    task: str = "classification"
+    seeds: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """Segmentations without training, which every segmenter has to beat."""
+
+    question: str
+    cost: str
+    task: str = "baselines"
+    seeds: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """A combination of the predictions of the finished runs `members`."""
+
+    question: str
+    cost: str
+    members: tuple[str, ...]
+    task: str = "ensemble"
+    seeds: int = 1
+
+
+def pick(value, budget):
+    """Return `value` with every `ByBudget` in it replaced by the value for `budget`, and tuples by lists."""
+    if isinstance(value, ByBudget):
+        return pick(value.gpu if budget == "gpu" else value.cpu, budget)
+    if isinstance(value, dict):
+        return {key: pick(item, budget) for key, item in value.items()}
+    return [pick(item, budget) for item in value] if isinstance(value, tuple) else value
+
+
+def run_name(name, seed):
+    """Return the folder name of a run: seed 0 has the experiment's own name, other seeds a suffix."""
+    return name if seed == 0 else f"{name}-seed{seed}"
+
+
+def experiment_of(run):
+    """Return the name of the experiment that a run belongs to, the reverse of `run_name`."""
+    return run.partition("-seed")[0]
+
+
+def check(entries):
+    """Raise EntryError for the first value in the table that no run could use.
+
+    entries: {name: Experiment, Baselines or Ensemble}.
+    """
+    classifiers = [
+        run_name(name, seed)
+        for name, entry in entries.items()
+        if entry.task == "classification"
+        for seed in range(entry.seeds)
+    ]
+    for name, entry in entries.items():
+        if isinstance(entry, Ensemble):
+            for member in entry.members:
+                _one_of(name, "member", member, classifiers)
+        if not isinstance(entry, Experiment):
+            continue
+        _one_of(name, "task", entry.task, tuple(LOSSES))
+        networks = [model for model, network in NETWORKS.items() if network.task == entry.task]
+        _one_of(name, "model", entry.model, networks)
+        network = NETWORKS[entry.model]
+        for argument in entry.model_arguments:
+            _one_of(name, "model argument", argument, tuple(network.arguments))
+        pretrained = ("imagenet",) if network.load_imagenet_weights else ()
+        parents = [
+            other
+            for other, parent in entries.items()
+            if isinstance(parent, Experiment)
+            and other != name
+            and (parent.model, parent.num_classes) == (entry.model, entry.num_classes)
+            and parent.seeds >= entry.seeds
+        ]
+        _one_of(name, "weights", entry.weights, (None, *pretrained, *parents))
+        for extra in entry.extras:
+            _one_of(name, "extra", extra, EXTRAS[entry.task])
+        for phase in entry.phases:
+            for budget in BUDGETS[1:]:
+                _check_phase(name, entry.task, network, {f: pick(v, budget) for f, v in vars(phase).items()})
+
+
+def _check_phase(name, task, network, phase):
+    _one_of(name, "optimizer", phase["optimizer"], OPTIMIZERS)
+    _one_of(name, "schedule", phase["schedule"], SCHEDULES)
+    _one_of(name, "loss", phase["loss"], LOSSES[task])
+    _one_of(name, "trainable", phase["trainable"], ("", *network.stages))
+    kinds = {"augment": augment.AUGMENTATIONS, "joint": augment.JOINT_AUGMENTATIONS, "mix": augment.MIXING}
+    for field in UNSUPPORTED[task]:
+        if phase[field]:
+            raise EntryError(f"The entry {name!r} sets {field} = {phase[field]!r}, which {task} does not support.")
+    for kind, functions in kinds.items():
+        for function in phase[kind]:
+            _one_of(name, kind, function, tuple(functions))
+    if phase["warmup"] and phase["schedule"] == "plateau":
+        raise EntryError(f"The entry {name!r} asks for a warm-up, which the plateau schedule does not have.")
+
+
+def _one_of(name, what, value, allowed):
+    if value not in allowed:
+        choices = ", ".join(repr(choice) for choice in allowed) or "none"
+        raise EntryError(f"The entry {name!r} has the {what} {value!r}. Possible values: {choices}.")

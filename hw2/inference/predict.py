@@ -1,0 +1,153 @@
+"""Classify and segment single images with finished models, each of which is loaded at its first use.
+
+Nothing here unpickles, and Keras loads in safe mode: a model file is data and cannot run code.
+"""
+
+import functools
+import json
+import re
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from PIL import Image
+from scipy.special import expit, softmax
+
+from hw2 import runs
+from hw2.data import splits
+from hw2.data.voc2012 import from_square
+from hw2.errors import ModelError
+from hw2.experiments.schema import experiment_of
+from hw2.hardware import choose_precision
+from hw2.inference.catalogue import register_layers
+from hw2.metrics import segmentation as segmentation_metrics
+from hw2.metrics.combine import combine, mean_of_probabilities, predict_views
+from hw2.models.grad_cam import grad_cam
+
+# A model is loaded once, and one image is computed at a time: TensorFlow spreads each over all cores by itself.
+_lock = threading.RLock()
+
+
+class Classification(NamedTuple):
+    """classes: (k,) CIFAR-100 numbers, most probable first. probabilities: (k,), calibrated. columns: (k,) positions
+    of the classes in the model's output. temperature: the number by which the logits were divided.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+    columns: np.ndarray
+    temperature: float
+    load_seconds: float
+    seconds: float
+
+
+class Segmentation(NamedTuple):
+    """foreground: (height, width) float32 probability. labels: (height, width) uint8, the most probable VOC class of
+    each pixel, background excluded; None if the model only separates foreground from background.
+    """
+
+    foreground: np.ndarray
+    labels: np.ndarray | None
+    load_seconds: float
+    seconds: float
+
+
+def load(folder):
+    """Return the Keras model of the run in `folder`, from memory if it was loaded before. Raises ModelError."""
+    path = Path(folder) / runs.MODEL
+    with _lock:
+        try:
+            return _load(path, path.stat().st_mtime_ns)
+        except Exception as error:  # Keras raises nearly every exception on a damaged or foreign file
+            name, (reason, *_) = Path(folder).name, str(error).splitlines() or [repr(error)]
+            reason = reason.replace(str(path), path.name)  # the message is shown to visitors
+            raise ModelError(
+                f"The model of {name} cannot be loaded ({reason}). Train it again: python scripts/train_all.py --only "
+                f"{experiment_of(name)} --force"
+            ) from error
+
+
+@functools.cache
+def _load(path, modified):  # `modified`: after a retraining the file holds another model
+    register_layers()
+    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    if choose_precision() == "float32" and "mixed_" in (config := json.dumps(model.get_config())):
+        # trained where 16 bits are fast; here they would be emulated, several times as slow
+        model, trained = keras.Model.from_config(json.loads(re.sub(r"mixed_b?float16", "float32", config))), model
+        model.set_weights(trained.get_weights())
+    _predict(model, np.zeros((1, *model.input_shape[1:])))  # the first call compiles, which is part of loading
+    return model
+
+
+def classify(model, image):
+    """Return a Classification of `image`, (32, 32, 3) uint8 RGB, by `model`, a Model. Raises ModelError."""
+    with _lock:
+        began = time.perf_counter()
+        members = [load(folder) for folder in model.members]
+        loaded = time.perf_counter()
+        logits = np.stack([_logits(member, image[None], model.view) for member in members])
+        if len(members) > 1:
+            logits = combine({"image": logits}, np.array(model.weights))[model.metrics["chosen"]]["image"][None]
+        seconds = time.perf_counter() - loaded
+    temperature = model.figures["calibration"]["temperature"]
+    probabilities = softmax(logits[0, 0].astype(np.float64) / temperature)
+    columns = np.argsort(-probabilities, kind="stable")
+    count = len(probabilities)
+    classes = np.arange(100) if count == 100 else splits.class_subset(count)
+    return Classification(classes[columns], probabilities[columns], columns, temperature, loaded - began, seconds)
+
+
+def _logits(keras_model, images, view):
+    """Return logits (n, classes) of images (n, height, width, 3) uint8, with the test-time augmentation `view`."""
+
+    def predict(images):
+        return _predict(keras_model, images)
+
+    if view == "mirror":  # two predictions; `predict_views` makes ten for both views
+        return mean_of_probabilities([predict(images), predict(images[:, :, ::-1])])
+    return predict_views(predict, images)[view] if view else predict(images)
+
+
+def _predict(keras_model, images):
+    """Return the output of a Keras model for a batch of images, uint8, as float32."""
+    return np.asarray(keras_model.predict_on_batch(np.asarray(images, np.float32)), np.float32)
+
+
+def heat_map(model, image, column):
+    """Return the Grad-CAM map, (size, size) float32 from 0 to 1, of a classifier for one column of its logits.
+
+    model: a Model. image: (32, 32, 3) uint8 RGB. Returns None where a network has no maps large enough or the backend
+    cannot differentiate (see `hw2.models.grad_cam`). Raises ModelError.
+    """
+    with _lock:
+        members = [load(folder) for folder in model.members]
+        try:
+            return grad_cam(members, image, column, model.weights)
+        except (NotImplementedError, ValueError):
+            return None
+
+
+def segment(model, image):
+    """Return a Segmentation of `image`, (height, width, 3) uint8 RGB of any size, by `model`. Raises ModelError."""
+    with _lock:
+        began = time.perf_counter()
+        keras_model = load(model.folder)
+        loaded = time.perf_counter()
+        height, width = keras_model.input_shape[1:3]
+        square = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
+        logits = _predict(keras_model, np.asarray(square)[None])[0]
+    if logits.shape[-1] == 1:
+        foreground, labels = from_square(expit(logits[..., 0]), *image.shape[:2]), None
+    else:
+        probabilities = from_square(softmax(logits, axis=-1), *image.shape[:2])
+        foreground, labels = 1 - probabilities[..., 0], (probabilities[..., 1:].argmax(-1) + 1).astype(np.uint8)
+    return Segmentation(foreground.clip(0, 1), labels, loaded - began, time.perf_counter() - loaded)
+
+
+def agreement(mask, truth):
+    """Return `{"dice": d, "iou": i}` of a mask, (height, width) bool, and a truth of 0, 1 and VOID (not counted)."""
+    figures = segmentation_metrics.overlap(segmentation_metrics.counts(mask, truth))
+    return {name: float(figures[name]) for name in ("dice", "iou")}

@@ -1,0 +1,61 @@
+"""Model files of half the size: kernels as float16; biases and statistics, which have one axis, as float32."""
+
+import io
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+
+WEIGHTS_MEMBER = "model.weights.h5"
+
+
+def round_kernels(model):
+    """Round every weight with two or more axes to float16 in place, so that `save` is lossless.
+
+    A weight with a value beyond float16's range (65,504) is left unchanged.
+    """
+    for variable in model.weights:
+        if len(variable.shape) >= 2:
+            value = keras.ops.convert_to_numpy(variable)
+            with np.errstate(over="ignore"):
+                rounded = value.astype(np.float16)
+            if np.isfinite(rounded).all():
+                variable.assign(rounded.astype(value.dtype))
+
+
+def save(model, path):
+    """Write a `.keras` file without optimizer, to be read by `keras.models.load_model`.
+
+    Weights that float16 represents exactly (see `round_kernels`) are stored as float16, all others as float32. Keras
+    converts stored weights to the type of each variable on loading, so only the weights inside the archive have to be
+    rewritten.
+    """
+    # a new model of the same layers is not compiled, so the archive contains neither optimizer nor loss
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+    bare.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    compact = io.BytesIO()
+    with h5py.File(io.BytesIO(members[WEIGHTS_MEMBER])) as source, h5py.File(compact, "w") as target:
+
+        def copy(name, node):
+            copied = target.require_group(name) if isinstance(node, h5py.Group) else None
+            if copied is None:
+                copied = target.create_dataset(name, data=_smallest(node[()]))
+            copied.attrs.update(node.attrs)
+
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
+    members[WEIGHTS_MEMBER] = compact.getvalue()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def _smallest(values):
+    if values.ndim < 2 or values.dtype != np.float32:
+        return values
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), values) else values

@@ -1,0 +1,218 @@
+"""A run's folder under `results/<budget>/`: its record, and how far it is. `final.json` is written last.
+
+| file | content |
+|---|---|
+| config.json | the identity of the run: every argument, defaults included, and how much data there was |
+| history.csv | one row per epoch |
+| metrics.json | figures on the validation and test images, cost, and where they come from: commit, versions, device |
+| predictions.npz | answers and confidences for the validation and test images; segmentation: thumbnails, curves |
+| images.csv | segmentation: figures of each test image |
+| logits.npz | classification: logits (float16). Kept in git only for runs whose logits another run reads |
+| model.keras | the trained model, kernels in float16. Kept in git only for models that the demo offers |
+| final.json | when the run was finished, and size and SHA-256 of each of its files; without it, the run is unfinished |
+| state.npz | only while a run is unfinished: everything that training needs to resume |
+| .lock | held by the process that trains the run, so that no other process trains it |
+"""
+
+import datetime
+import hashlib
+import json
+import platform
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from hw2.errors import ResultsError
+from hw2.files import read_json, write_json
+
+CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
+PREDICTIONS, LOGITS, MODEL, IMAGES = "predictions.npz", "logits.npz", "model.keras", "images.csv"
+FINAL, STATE, LOCK = "final.json", "state.npz", ".lock"
+RECORD = (CONFIG, HISTORY, METRICS, PREDICTIONS, LOGITS, MODEL, IMAGES)
+LARGE = (LOGITS, MODEL)  # may be absent from a finished run: git does not hold all of them
+
+BUDGETS_WITH_RESULTS = ("cpu", "gpu")
+
+
+def results_folder(root):
+    """Return the folder of the budget with more finished runs under `root`, the gpu budget's if they are equal.
+
+    root: the folder `results`. Runs of different budgets are never mixed, so report and demo show one of them.
+    """
+    finished = {budget: len(list((Path(root) / budget).glob(f"*/{FINAL}"))) for budget in BUDGETS_WITH_RESULTS}
+    return Path(root) / ("gpu" if finished["gpu"] and finished["gpu"] >= finished["cpu"] else "cpu")
+
+
+def open_run(folder, config):
+    """Begin or resume the run in `folder`; return True if it is already finished.
+
+    Raises ResultsError if the folder holds a run with another configuration, naming the differences, or a finished run
+    of which a file is missing or has another size than when it was finished. Nothing is overwritten then.
+    """
+    folder = Path(folder)
+    config = json.loads(json.dumps(config))  # tuples become lists, as in the file
+    found = read_json(folder / CONFIG)
+    if found is None and (folder / FINAL).exists():
+        raise ResultsError(f"{folder} is marked as finished but has no {CONFIG}. Train it again with --force.")
+    if found is not None and found != config:
+        raise ResultsError(
+            f"{folder} holds a run with another configuration:\n"
+            + "\n".join(f"  {line}" for line in differences(found, config))
+            + "\nTrain it again with --force, or keep it and write elsewhere with --results."
+        )
+    for leftover in folder.glob(".writing-*"):  # a process was killed while it wrote these
+        leftover.unlink()
+    if (folder / FINAL).exists():
+        if problems := damage(folder):
+            raise ResultsError(
+                f"{folder} is damaged: {'; '.join(problems)}. Restore the files, or train the run again with --force."
+            )
+        (folder / STATE).unlink(missing_ok=True)
+        return True
+    if found is None:
+        write_json(folder / CONFIG, config)
+    return False
+
+
+def discard_run(folder):
+    """Delete all files of the run in `folder`."""
+    for name in (FINAL, STATE, *RECORD):
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
+def close_run(folder, needed=(CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL)):
+    """Mark the run in `folder` as finished, if it has all `needed` files, and delete the state to resume from."""
+    folder = Path(folder)
+    missing = [name for name in needed if not (folder / name).exists()]
+    if missing:
+        raise ResultsError(f"{folder} cannot be finished without {', '.join(missing)}.")
+    finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    write_final(folder, finished)
+    (folder / STATE).unlink(missing_ok=True)
+
+
+def write_final(folder, finished):
+    """Write `final.json` with the time and with size and digest of each file that is there."""
+    folder = Path(folder)
+    present = [name for name in RECORD if (folder / name).exists()]
+    record = {name: {"bytes": (folder / name).stat().st_size, "sha256": digest(folder / name)} for name in present}
+    write_json(folder / FINAL, {"run": folder.name, "finished": finished, "files": record})
+
+
+def damage(folder, digests=False):
+    """Return a list of what is wrong with the files of a finished run, [] if nothing is.
+
+    Sizes are compared with those in `final.json`, and with `digests` the content as well, which takes longer. The files
+    in `LARGE` may be absent.
+    """
+    folder = Path(folder)
+    final = read_json(folder / FINAL)
+    if not isinstance(final, dict) or not isinstance(final.get("files"), dict):
+        return [f"{FINAL} is incomplete"]
+    problems = []
+    for name, recorded in final["files"].items():
+        path = folder / name
+        if not path.exists():
+            if name not in LARGE:
+                problems.append(f"{name} is missing")
+        elif path.stat().st_size != recorded["bytes"]:
+            problems.append(f"{name} has {path.stat().st_size:,} bytes, not {recorded['bytes']:,}")
+        elif digests and digest(path) != recorded["sha256"]:
+            problems.append(f"{name} has another content than when the run was finished")
+    return problems
+
+
+def digest(path):
+    """Return the SHA-256 of a file in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_state(folder):
+    """Return "finished", "unfinished" or "missing"."""
+    folder = Path(folder)
+    if (folder / FINAL).exists():
+        return "finished"
+    return "unfinished" if (folder / CONFIG).exists() else "missing"
+
+
+def finished_runs(results_dir):
+    """Return `{run name: metrics}` of every finished run under `results_dir`, in alphabetical order."""
+    folders = sorted(path.parent for path in Path(results_dir).glob(f"*/{FINAL}"))
+    return {folder.name: read_metrics(folder) for folder in folders}
+
+
+def read_metrics(folder):
+    """Return the content of a finished run's `metrics.json`."""
+    metrics = read_json(Path(folder) / METRICS)
+    if metrics is None:
+        raise ResultsError(f"{folder} is marked as finished but has no {METRICS}. Train it again with --force.")
+    return metrics
+
+
+def provenance(backend=None):
+    """Return what computed a run, for `metrics.json`: the commit of this project and the versions of what it uses.
+
+    commit: None outside a git checkout; it ends in "+" where tracked files differ from the commit.
+    """
+    versions = {"python": platform.python_version()}
+    versions |= {package: version(package) for package in ("numpy", "keras", backend) if package}
+    return {"commit": _commit(), "versions": versions}
+
+
+def _commit():
+    root = Path(__file__).resolve().parent.parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", root, "describe", "--always", "--abbrev=40", "--match=", "--dirty=+"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip()
+
+
+def training_seconds(cost):
+    """Return the duration of training, cached features included, from the `cost` of a run's metrics.
+
+    On a CPU with few cores this is the processor time of all cores divided by their number: the wall-clock time would
+    include whatever else the machine did at the time.
+    """
+    if not (cores := cpu_cores(cost)) or "cpu_seconds" not in cost:
+        return cost["seconds"]
+    unrecorded = 0 if "feature_cpu_seconds" in cost else cost.get("feature_seconds", 0)
+    return cost["cpu_seconds"] / cores + unrecorded
+
+
+def cpu_cores(cost):
+    """Return the number of cores of the CPU that trained, from the `cost` of a run's metrics.
+
+    None for a GPU, and for a CPU with more cores than training keeps busy all the time.
+    """
+    found = re.search(r"(\d+) cores", cost.get("device", ""))
+    return int(found[1]) if found and int(found[1]) <= 4 else None
+
+
+def differences(found, wanted, where=""):
+    """Return one line for each place where two JSON values differ: `phases[1].epochs: 4 in results, 8 now`."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        lines = []
+        for key in [*wanted, *(key for key in found if key not in wanted)]:
+            place = f"{where}.{key}" if where else key
+            if key in found and key in wanted:
+                lines += differences(found[key], wanted[key], place)
+            elif key in wanted:
+                lines.append(f"{place}: absent in results, {json.dumps(wanted[key])} now")
+            else:
+                lines.append(f"{place}: {json.dumps(found[key])} in results, absent now")
+        return lines
+    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        return [
+            line
+            for index, pair in enumerate(zip(found, wanted, strict=True))
+            for line in differences(*pair, f"{where}[{index}]")
+        ]
+    return [] if found == wanted else [f"{where}: {json.dumps(found)} in results, {json.dumps(wanted)} now"]

@@ -1,0 +1,202 @@
+"""Train one run: seed -> number format -> data -> model -> phases -> stored model -> figures -> record.
+
+`run` is the whole story, read from top to bottom. A run can be ended at any moment and resumes from its last saved
+epoch.
+"""
+
+import math
+from pathlib import Path
+
+import keras
+
+from hw2 import files, runs
+from hw2.errors import TrainingError
+from hw2.experiments.resolve import phases_of
+from hw2.experiments.schema import experiment_of, run_name
+from hw2.hardware import choose_precision, device_name, peak_memory_mib, reset_peak_memory
+from hw2.models import float16_file, registry
+from hw2.models.cost import multiply_adds
+from hw2.models.scratch import adapt_whitening
+from hw2.tasks import TASKS
+from hw2.training.checkpoint import Checkpoint, State, variables_of
+from hw2.training.frozen import set_trainable
+from hw2.training.phase import train_phase
+
+
+def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=30.0, tensorboard=None, log=print):
+    """Train the run `name` as `config` says (see `hw2.experiments.resolve`) unless it is finished; return its metrics.
+
+    data_dir: folder of the data sets and of the cache of features. results_dir: folder that gets `<name>/`.
+    force: discard an earlier run of this name. checkpoint_seconds: least time between two saved states within a phase.
+    tensorboard: folder for TensorBoard logs, or None.
+
+    Raises TrainingError (a diverged loss, a state of another backend, a missing parent), ResultsError (the folder holds
+    another or a damaged run) and DataError (no data), each with a message for the user.
+    """
+    folder, task = Path(results_dir) / name, TASKS[config["task"]]
+    config = with_data_counts(config, task, data_dir, folder)
+    parent = parent_folder(config, results_dir)
+    parent_final = parent and files.read_json(parent / runs.FINAL)
+    if not force and runs.open_run(folder, config):
+        metrics = runs.read_metrics(folder)
+        if parent_final and metrics["started_from"] != parent_final["finished"]:
+            log(f"{name}: {parent.name}, from whose weights it started, has been retrained since: --force retrains it")
+        return metrics
+    reset_peak_memory()
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(config["seed"])
+    precision = choose_precision()
+    keras.config.set_dtype_policy(precision)
+    log(f"{name}: {config['budget']} budget, {keras.backend.backend()}, {precision}")
+
+    train, validation = task.load_training(config, data_dir)
+    model = build_model(config)
+    fresh = State(keras.backend.backend(), precision, parent_final and parent_final["finished"])
+    if force or not (folder / runs.STATE).exists():
+        set_first_weights(model, config, parent, train.images, data_dir)
+    if force:  # only now that everything the run needs is there: a finished run may be discarded here
+        runs.discard_run(folder)
+        runs.open_run(folder, config)
+    checkpoint = Checkpoint(folder, fresh, checkpoint_seconds)
+    checkpoint.restore_model(model)
+    phases = phases_of(config)
+    while checkpoint.state.phase < len(phases):
+        phase = phases[checkpoint.state.phase]
+        model = model_at_size(model, config, phase.image_size)
+        train_phase(
+            name,
+            model,
+            phase,
+            config,
+            task,
+            train,
+            validation,
+            checkpoint,
+            data_dir=data_dir,
+            tensorboard=tensorboard,
+            log=log,
+        )
+
+    # All figures are those of the stored model, so it is rounded before it is evaluated.
+    model = model_at_size(model, config, None)
+    float16_file.round_kernels(model)
+    with files.atomic_path(folder / runs.MODEL) as temporary:
+        float16_file.save(model, temporary)
+    set_trainable(model, phases[-1].trainable)
+    state, history = checkpoint.state, checkpoint.state.history
+    last_phase = [row for row in history if row["phase"] == len(phases)]
+    cost = {
+        "seconds": sum(row["seconds"] for row in history) + state.feature_seconds,
+        # all cores together: tells a slow run from one that shared the machine
+        "cpu_seconds": sum(row["cpu_seconds"] for row in history) + state.feature_cpu_seconds,
+        "feature_seconds": state.feature_seconds,
+        "feature_cpu_seconds": state.feature_cpu_seconds,
+        "epochs": len(history),
+        # of the last phase, compilation and validation included
+        "images_per_second": sum(r["images"] for r in last_phase) / sum(r["seconds"] for r in last_phase),
+        "parameters": model.count_params(),
+        "trainable_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+        "multiply_adds": multiply_adds(model),
+        "device": device_name(),
+        "peak_memory_mib": state.peak_memory_mib,
+    }
+    figures = measure_and_write(folder, config, task, model, validation, data_dir)
+    cost["peak_memory_mib"] = max(cost["peak_memory_mib"], peak_memory_mib())
+    metrics = {
+        **{key: config[key] for key in ("task", "budget", "seed", "data")},
+        "backend": state.backend,
+        "precision": precision,
+        **runs.provenance(state.backend),
+        **figures,
+        "cost": cost,
+        "events": state.events,
+        "started_from": state.started_from,
+    }
+    files.write_csv(folder / runs.HISTORY, history)
+    files.write_json(folder / runs.METRICS, metrics)
+    runs.close_run(folder)
+    return metrics
+
+
+def measure_and_write(folder, config, task, model, validation, data_dir):
+    """Measure the model on the validation and test images, write what was predicted, and return the figures.
+
+    This is the only place where the test images are read. Raises TrainingError where the logits are not finite in the
+    format in which they are stored.
+    """
+    try:
+        measured = task.measure(config, model, validation, data_dir)
+    except OverflowError as error:
+        raise TrainingError(
+            f"{folder.name}: training diverged ({error}), although the loss stayed finite. Nothing is marked "
+            "as finished. Lower the learning rate of the entry in hw2/experiments and train it with --force."
+        ) from error
+    for name, arrays in ((runs.PREDICTIONS, measured.predictions), (runs.LOGITS, measured.logits)):
+        if arrays:
+            files.write_arrays(folder / name, arrays)
+    if measured.rows:
+        files.write_csv(folder / runs.IMAGES, measured.rows)
+    return measured.figures
+
+
+def with_data_counts(config, task, data_dir, folder):
+    """Return `config` with the number of images that the data folder holds, part of the identity of a run.
+
+    A finished run whose data are not on this machine keeps the recorded counts: nothing is downloaded to compare them.
+    """
+    recorded = files.read_json(folder / runs.CONFIG) if (folder / runs.FINAL).exists() else None
+    if recorded and not task.data_is_here(config, data_dir):
+        known = {key: recorded["data"].get(key) for key in ("source", "train", "validation", "test")}
+        return config | {"data": config["data"] | known}
+    return config | {"data": task.count_data(config, data_dir)}
+
+
+def parent_folder(config, results_dir):
+    """Return the folder of the run whose weights this one starts from, or None."""
+    if config["weights"] in (None, "imagenet"):
+        return None
+    return Path(results_dir) / run_name(config["weights"], config["seed"])
+
+
+def build_model(config, image_size=None):
+    """Return a new model as `config` says, for images of `image_size` (None: the size in its arguments)."""
+    arguments = config["model_arguments"] | ({"image_size": image_size} if image_size else {})
+    return registry.build(config["model"], config["data"]["classes"], **arguments)
+
+
+def model_at_size(model, config, image_size):
+    """Return a model with the weights of `model` for images of `image_size` (None: the size in its arguments)."""
+    other = build_model(config, image_size)
+    shapes = [[layer.output.shape for layer in network.layers] for network in (model, other)]
+    if shapes[0] == shapes[1]:
+        return model
+    for variable, source in zip(variables_of(other), variables_of(model), strict=True):
+        variable.assign(source)
+    return other
+
+
+def set_first_weights(model, config, parent, images, data_dir):
+    """Set the weights from which training starts: ImageNet's or the parent run's; else filters computed from images."""
+    if config["weights"] == "imagenet":
+        registry.load_imagenet_weights(config["model"], model, data_dir)
+    elif parent:
+        load_weights_of_run(model, parent)
+    else:
+        adapt_whitening(model, images)
+
+
+def load_weights_of_run(model, folder):
+    """Set the weights of `model` from the finished run in `folder`, whose model has the same form."""
+    finished, command = runs.run_state(folder) == "finished", f"--only {experiment_of(folder.name)}"
+    if not finished or not (folder / runs.MODEL).exists():
+        raise TrainingError(
+            f"This run starts from the weights of {folder.name}, and {folder / runs.MODEL} is not there. "
+            f"Train {folder.name} first: python scripts/train_all.py {command}{' --force' if finished else ''}"
+        )
+    weights = keras.models.load_model(folder / runs.MODEL, compile=False).get_weights()
+    if [array.shape for array in weights] != [variable.shape for variable in model.weights]:
+        raise TrainingError(
+            f"This run starts from the weights of {folder.name}, which is another network here, perhaps of another "
+            f"budget. Train both with the same budget: python scripts/train_all.py {command} --force"
+        )
+    model.set_weights(weights)

@@ -1,0 +1,42 @@
+"""Write `scripts/multiply_adds.json`, from which `train_all.py --list` estimates costs without building networks.
+
+Needed after a change of a network or of an entry's arguments; `tests/scripts/test_costs.py` says when.
+"""
+
+import json
+from pathlib import Path
+
+from hw2.experiments import EXPERIMENTS
+from hw2.experiments.costs import image_sizes, network_key
+from hw2.experiments.resolve import resolve
+from hw2.experiments.schema import Experiment
+
+TABLE = Path(__file__).with_name("multiply_adds.json")
+BUDGETS = ("cpu", "gpu")  # the smoke budget takes minutes, and needs no estimate
+
+
+def networks():
+    """Return `{key: (configuration, image size)}` of every network that the table of experiments builds."""
+    configurations = [
+        resolve(name, budget)
+        for budget in BUDGETS
+        for name, entry in EXPERIMENTS.items()
+        if isinstance(entry, Experiment)
+    ]
+    return {network_key(config, size): (config, size) for config in configurations for size in image_sizes(config)}
+
+
+def count():
+    """Return `{key: {stage: multiply-adds}}`, see `hw2.models.cost.multiply_adds_of_stages`, of all `networks`."""
+    from hw2.models.cost import multiply_adds_of_stages
+    from hw2.models.registry import NETWORKS
+    from hw2.training.run import build_model
+
+    return {
+        key: multiply_adds_of_stages(build_model(config, size), NETWORKS[config["model"]].stages)
+        for key, (config, size) in networks().items()
+    }
+
+
+if __name__ == "__main__":
+    TABLE.write_text(json.dumps(count(), indent=1) + "\n")

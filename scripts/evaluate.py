@@ -1,0 +1,103 @@
+"""Measure finished runs again from their stored models: `python scripts/evaluate.py NAME...`.
+
+For a new metric, or a corrected one: nothing is trained. Figures and predictions are replaced; cost, history and the
+model stay. Ensembles are combined again from the stored logits of their members.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from hw2 import files, runs
+from hw2.errors import DataError, ResultsError, TrainingError
+
+ROOT = Path(__file__).resolve().parent.parent
+# what a run's metrics hold beside figures
+KEPT = (
+    *("task", "budget", "seed", "data", "backend", "precision", "commit", "versions"),
+    *("cost", "events", "started_from"),
+)
+
+
+def main():
+    arguments = parse_arguments()
+    os.environ["KERAS_BACKEND"] = arguments.backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    failed = 0
+    for name in arguments.names:
+        try:
+            before, after = evaluate(arguments.results / name, arguments.data_dir)
+            old, new = before["test"]["accuracy"], after["test"]["accuracy"]
+            print(f"{name}: test accuracy {old:.2%} before, {new:.2%} now", flush=True)
+        except (DataError, ResultsError, TrainingError, OSError) as error:
+            failed += 1
+            print(f"{name}: {error}", file=sys.stderr)
+    return failed > 0
+
+
+def evaluate(folder, data_dir):
+    """Measure the finished run in `folder` again, and write its record; return its metrics before and after."""
+    import filelock
+
+    if runs.run_state(folder) != "finished":
+        raise ResultsError(f"{folder} holds no finished run. Train it first: python scripts/train_all.py")
+    with filelock.FileLock(folder / runs.LOCK, timeout=0):
+        config, before = files.read_json(folder / runs.CONFIG), runs.read_metrics(folder)
+        if config["task"] in ("ensemble", "baselines"):
+            from hw2.training import baselines, ensemble
+
+            module = ensemble if config["task"] == "ensemble" else baselines
+            options = {} if module is ensemble else {"data_dir": data_dir}
+            return before, module.run(folder.name, config, results_dir=folder.parent, force=True, **options)
+        if not (folder / runs.MODEL).exists():
+            raise ResultsError(f"{folder} has no stored model. Train it again with --force.")
+        import keras
+
+        from hw2.hardware import choose_precision
+        from hw2.tasks import TASKS
+        from hw2.training.run import build_model, measure_and_write
+
+        task = TASKS[config["task"]]
+        counted = task.count_data(config, data_dir)
+        if counted != config["data"]:
+            raise ResultsError(
+                f"{folder} was measured on other data:\n" + "\n".join(runs.differences(config["data"], counted, "data"))
+            )
+        keras.config.set_dtype_policy(choose_precision())
+        model = build_model(config)
+        model.set_weights(keras.models.load_model(folder / runs.MODEL, compile=False).get_weights())
+        _, validation = task.load_training(config, data_dir)
+        # beside the run first, so that an interruption leaves the old record whole
+        with tempfile.TemporaryDirectory(prefix=".evaluating-", dir=folder) as temporary:
+            figures = measure_and_write(Path(temporary), config, task, model, validation, data_dir)
+            after = {key: before[key] for key in KEPT if key in before} | figures
+            after["evaluated"] = runs.provenance(keras.backend.backend())
+            files.write_json(Path(temporary) / runs.METRICS, after)
+            for path in Path(temporary).iterdir():
+                path.replace(folder / path.name)
+        runs.write_final(folder, files.read_json(folder / runs.FINAL)["finished"])
+        return before, after
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument("names", nargs="+", metavar="NAME", help="folders of runs under --results")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="folder of the runs; default: the budget with most")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", default=Path(os.environ.get("HW2_DATA_DIR") or ROOT / "data")
+    )
+    parser.add_argument(
+        "--backend", choices=("tensorflow", "jax"), default=os.environ.get("KERAS_BACKEND") or "tensorflow"
+    )
+    arguments = parser.parse_args()
+    arguments.results = arguments.results or runs.results_folder(ROOT / "results")
+    return arguments
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ResultsError as error:
+        sys.exit(str(error))

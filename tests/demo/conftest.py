@@ -1,0 +1,58 @@
+"""The page is served once, over loopback, for all tests of the demo."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import tiny_runs
+
+UPLOADS = tempfile.TemporaryDirectory(prefix="hw2-test-demo-")
+os.environ["GRADIO_TEMP_DIR"] = UPLOADS.name  # read when Gradio is imported
+sys.path.insert(0, str(Path(__file__).parents[2] / "demo"))
+
+
+@pytest.fixture(scope="session")
+def uploads_folder():
+    return Path(UPLOADS.name)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Return a folder of tiny finished runs, one of them damaged."""
+    folder = tiny_runs.write_all(tmp_path_factory.mktemp("results"))
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "metrics.json").write_text("{")
+    (folder / "damaged" / "final.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """Return a function that serves the page of a folder of runs on a free port and returns `(blocks, address)`."""
+    import page
+
+    from hw2.inference.catalogue import catalogue
+
+    started = []
+
+    def start(folder):
+        blocks = page.build(catalogue(folder), folder)
+        started.append(blocks)
+        _, address, _ = blocks.launch(**page.LAUNCH, prevent_thread_lock=True, max_file_size=2_000_000)
+        return blocks, address
+
+    yield start
+    for blocks in started:
+        blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def served(serve, folder):
+    return serve(folder)
+
+
+@pytest.fixture(scope="session")
+def address(served):
+    return served[1]

@@ -1,0 +1,127 @@
+import dataclasses
+
+import pytest
+
+from hw2.experiments.schema import (
+    Baselines,
+    ByBudget,
+    Ensemble,
+    EntryError,
+    Experiment,
+    Phase,
+    check,
+    experiment_of,
+    pick,
+    run_name,
+)
+
+PHASE = Phase(epochs=1, learning_rate=1e-3)
+CLASSIFIER = Experiment(question="", cost="", model="vgg16_classifier", model_arguments={"head": "dense"}, phases=())
+SEGMENTER = dataclasses.replace(CLASSIFIER, model="seg_unet", model_arguments={}, num_classes=2, task="segmentation")
+
+
+def trained(entry, **changes):
+    """Return the entry with two phases, of which the second one differs from the defaults in `changes`."""
+    return dataclasses.replace(entry, phases=(PHASE, dataclasses.replace(PHASE, **changes)))
+
+
+RIGHT = {
+    "classifier": trained(CLASSIFIER, trainable="block3", augment=("flip", "shift"), mix=("cutmix",), optimizer="sgd"),
+    "features": dataclasses.replace(trained(CLASSIFIER), weights="imagenet", extras=("grad_cam",), seeds=2),
+    "longer": dataclasses.replace(trained(CLASSIFIER, schedule="plateau"), weights="features"),
+    "segmenter": trained(SEGMENTER, trainable="decoder", joint=("joint_flip",), augment=("jitter",), loss="both"),
+    "baselines": Baselines(question="", cost=""),
+    "ensemble": Ensemble(question="", cost="", members=("classifier", "features-seed1")),
+}
+
+# each: an entry with one wrong value, the value, and some of the values that may stand there
+TYPOS = {
+    "task": (
+        dataclasses.replace(CLASSIFIER, task="clasification"),
+        "clasification",
+        ["classification", "segmentation"],
+    ),
+    "model": (dataclasses.replace(CLASSIFIER, model="vgg19"), "vgg19", ["vgg16_classifier", "scratch_classifier"]),
+    "model of the task": (
+        dataclasses.replace(SEGMENTER, model="vgg16_classifier"),
+        "vgg16_classifier",
+        ["seg_book", "seg_unet_mobilenetv2"],
+    ),
+    "model argument": (
+        dataclasses.replace(CLASSIFIER, model_arguments={"heads": 1}),
+        "heads",
+        ["head", "image_size", "dropout", "width"],
+    ),
+    "weights": (dataclasses.replace(CLASSIFIER, weights="imagnet"), "imagnet", ["imagenet", "features"]),
+    "weights of the network": (dataclasses.replace(SEGMENTER, weights="imagenet"), "imagenet", ["segmenter"]),
+    "weights of another network": (dataclasses.replace(SEGMENTER, weights="features"), "features", ["segmenter"]),
+    "weights of too few seeds": (
+        dataclasses.replace(CLASSIFIER, weights="classifier", seeds=2),
+        "classifier",
+        ["imagenet", "features"],
+    ),
+    "extra": (dataclasses.replace(CLASSIFIER, extras=("robust",)), "robust", ["robustness", "grad_cam"]),
+    "extra of the task": (dataclasses.replace(SEGMENTER, extras=("grad_cam",)), "grad_cam", []),
+    "optimizer": (trained(CLASSIFIER, optimizer="adam"), "adam", ["adamw", "sgd"]),
+    "schedule": (trained(CLASSIFIER, schedule="cosin"), "cosin", ["cosine", "constant", "plateau"]),
+    "loss": (trained(SEGMENTER, loss="dise"), "dise", ["cross_entropy", "dice", "both"]),
+    "loss of the task": (trained(CLASSIFIER, loss="dice"), "dice", ["cross_entropy"]),
+    "trainable": (trained(CLASSIFIER, trainable="block6"), "block6", ["", "block1", "block5", "head"]),
+    "trainable of the network": (trained(SEGMENTER, trainable="block1"), "block1", ["", "encoder1", "decoder"]),
+    "augment": (trained(CLASSIFIER, augment=("flip", "shfit")), "shfit", ["flip", "shift", "erase", "jitter"]),
+    "augment on the cpu": (trained(CLASSIFIER, augment=ByBudget(cpu=("flop",), gpu=())), "flop", ["flip"]),
+    "augment on the gpu": (trained(CLASSIFIER, augment=ByBudget(cpu=(), gpu=("flop",))), "flop", ["flip"]),
+    "joint": (trained(SEGMENTER, joint=("flip",)), "flip", ["joint_flip", "joint_scale_crop"]),
+    "mix": (trained(CLASSIFIER, mix=("cutmixup",)), "cutmixup", ["mixup", "cutmix"]),
+    "trainable on the cpu": (trained(CLASSIFIER, trainable=ByBudget(cpu="blok4", gpu="")), "blok4", ["block4"]),
+    "trainable on the gpu": (trained(CLASSIFIER, trainable=ByBudget(cpu="block4", gpu="blok")), "blok", ["block4"]),
+    "member": (Ensemble(question="", cost="", members=("features", "nobody")), "nobody", ["classifier", "features"]),
+    "member's seed": (
+        Ensemble(question="", cost="", members=("features", "features-seed2")),
+        "features-seed2",
+        ["features-seed1"],
+    ),
+    "member of another task": (Ensemble(question="", cost="", members=("segmenter",)), "segmenter", ["features"]),
+}
+
+
+def test_right_entries_pass():
+    check(RIGHT)
+
+
+@pytest.mark.parametrize("kind", TYPOS)
+def test_a_typo_is_named_with_its_entry_and_the_values_allowed(kind):
+    entry, value, allowed = TYPOS[kind]
+    with pytest.raises(EntryError) as caught:
+        check(RIGHT | {"an_entry": entry})
+    message, _, choices = str(caught.value).partition("Possible values: ")
+    assert "'an_entry'" in message and repr(value) in message and kind.split()[0].removesuffix("'s") in message
+    assert set(map(repr, allowed)) <= set(choices.removesuffix(".").split(", "))
+    assert repr(value) not in choices.removesuffix(".").split(", ")
+
+
+@pytest.mark.parametrize(
+    "entry, field",
+    [
+        (trained(CLASSIFIER, joint=("joint_flip",)), "joint"),
+        (trained(SEGMENTER, mix=("cutmix",)), "mix"),
+        (trained(SEGMENTER, mirrored=True), "mirrored"),
+        (trained(SEGMENTER, label_smoothing=0.1), "label_smoothing"),
+        (trained(SEGMENTER, image_size=24), "image_size"),
+        (trained(CLASSIFIER, schedule="plateau", warmup=0.1), "warm-up"),
+    ],
+)
+def test_a_field_that_cannot_act_is_refused(entry, field):
+    with pytest.raises(EntryError, match=f"'an_entry'.*{field}"):
+        check({"an_entry": entry})
+
+
+def test_pick_replaces_what_depends_on_the_budget_at_any_depth():
+    value = {"a": ByBudget(cpu=(1, ByBudget(cpu=2, gpu=3)), gpu=()), "b": (4,), "c": None}
+    assert pick(value, "cpu") == pick(value, "smoke") == {"a": [1, 2], "b": [4], "c": None}
+    assert pick(value, "gpu") == {"a": [], "b": [4], "c": None}
+
+
+def test_names_of_runs():
+    assert run_name("deep", 0) == "deep" and run_name("deep", 2) == "deep-seed2"
+    assert experiment_of("deep") == experiment_of("deep-seed2") == experiment_of("deep-seed10") == "deep"

@@ -1,0 +1,72 @@
+"""Figures again from stored models: the same ones, after a change of a metric the new ones, and nothing lost."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+from small_runs import SCRATCH, run
+
+from hw2 import files, runs
+from hw2.errors import ResultsError
+from hw2.metrics import classification
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("evaluate", ROOT / "scripts" / "evaluate.py")
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    run(folder, SCRATCH | {"phases": SCRATCH["phases"][:1], "extras": ["test_time_augmentation"]})
+    return folder / "results" / "small"
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "small"))
+
+
+def test_figures_are_the_same_and_cost_and_history_stay(folder):
+    before = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("metrics.json", "final.json")
+    }
+    old, new = script.evaluate(folder, None)
+    added = new.pop("evaluated")
+    assert new == old and added["versions"]["keras"]
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert runs.damage(folder, digests=True) == []
+    assert files.read_json(folder / "metrics.json") == new | {"evaluated": added}
+
+
+def test_a_new_metric_needs_no_training(folder, monkeypatch):
+    figures = classification.classification_figures
+    monkeypatch.setattr(classification, "classification_figures", lambda *given: figures(*given) | {"new": 1.0})
+    old, new = script.evaluate(folder, None)
+    assert (
+        "new" not in old["test"] and new["test"]["new"] == new["test_time_augmentation"]["mirror"]["test"]["new"] == 1.0
+    )
+    assert new["cost"] == old["cost"]
+
+
+def test_an_interruption_keeps_the_old_record(folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classification, "calibration", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        script.evaluate(folder, None)
+    left = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != runs.LOCK}
+    assert left == before
+
+
+def test_refusals_say_what_to_do(folder):
+    with pytest.raises(ResultsError, match=r"no finished run.*train_all\.py"):
+        script.evaluate(folder.parent / "absent", None)
+    (folder / "model.keras").unlink()
+    with pytest.raises(ResultsError, match=r"no stored model.*--force"):
+        script.evaluate(folder, None)

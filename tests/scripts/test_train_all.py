@@ -1,0 +1,174 @@
+"""The command as a user gives it, in a process of its own."""
+
+import argparse
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+
+from hw2 import files, runs
+from hw2.experiments import EXPERIMENTS
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "train_all.py"
+# Runs a script with some packages out of reach, as on a machine that does not have them.
+WITHOUT = """
+import runpy, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in NAMES:
+            raise ModuleNotFoundError(f"No module named {name!r} (blocked by the test)")
+sys.meta_path.insert(0, Blocker())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def script(name):
+    """Return a script as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def train_all(*arguments, before=(), **environment):
+    command = [sys.executable, *before, str(SCRIPT), *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=ROOT)
+    return process.returncode, process.stdout, process.stderr
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A results folder with one finished run."""
+    folder = tmp_path / "r" / "vgg16_features_linear"
+    runs.open_run(folder, {})
+    cost = {"seconds": 60.0, "device": "a GPU"}
+    files.write_json(folder / "metrics.json", {"budget": "cpu", "test": {"accuracy": 0.4567}, "cost": cost})
+    runs.close_run(folder, needed=())
+    return folder
+
+
+def test_list_needs_no_backend_and_names_every_experiment(finished):
+    code, out, _ = train_all("--list", "--results", finished.parent, KERAS_BACKEND="none")
+    assert code == 0
+    for name in EXPERIMENTS:
+        assert name in out
+    assert "accuracy 45.7%, 60 s" in out and out.startswith(f"{finished.parent}:")
+
+
+def test_verify_names_every_changed_file(finished):
+    code, out, err = train_all("--verify", "--results", finished.parent)
+    assert (code, err) == (0, "") and "1 of 1 finished runs" in out
+    (finished / "metrics.json").write_text(" " * (finished / "metrics.json").stat().st_size)
+    code, out, err = train_all("--verify", "--results", finished.parent)
+    assert code == 1 and "vgg16_features_linear: metrics.json has another content" in err and "0 of 1" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--only", "vgg61"), "there is no experiment vgg61; --list"),
+        (("--seed", "-1"), "argument --seed"),
+        (("--jobs", "2", "--force"), "--jobs takes a number from 1; with --force it must be 1"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments, message):
+    code, _, err = train_all(*arguments)
+    assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_another_backend_is_refused_and_a_missing_one_explained():
+    code, _, err = train_all(KERAS_BACKEND="torch")
+    assert code == 2 and "KERAS_BACKEND is torch; this trains on tensorflow or jax" in err
+    code, _, err = train_all("--backend", "jax", before=("-c", WITHOUT.replace("NAMES", "('jax',)")))
+    assert code == 2 and "jax is not installed: pip install jax" in err and "Traceback" not in err
+
+
+def test_missing_data_a_run_of_another_process_and_a_signal_to_the_parent(tmp_path):
+    """Two processes, no data, no network: the error says which file, from where, to where.
+
+    A run that another process is training does not count as finished, and the exit status says so.
+    """
+    folder = tmp_path / "r" / "scratch_plain"
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / runs.LOCK):
+        code, out, err = train_all(
+            *("--budget", "cpu", "--only", "scratch_plain", "vgg16_features_linear", "--seed", 0),
+            *("--data-dir", tmp_path, "--results", tmp_path / "r", "--jobs", 2),
+            https_proxy="http://127.0.0.1:9",
+            no_proxy="",
+        )
+    assert code == 1 and "Traceback" not in err
+    assert "cifar-100-binary.tar.gz" in err and str(tmp_path / "cifar-100-binary") in err
+    assert err.count("vgg16_features_linear: ") == 1  # one of the processes says so, when the other is done
+    assert out.count("tried again at the end") == 2
+    assert runs.run_state(tmp_path / "r" / "vgg16_features_linear") == "unfinished"
+    assert "scratch_plain: another process is training it" in err and runs.run_state(folder) == "missing"
+    assert "0 of 2 runs are finished" in out and "In another process: scratch_plain" in err
+
+
+def test_a_run_of_another_process_alone_is_no_success(tmp_path, capsys):
+    folder = tmp_path / "r" / "ensemble_mixed"
+    folder.mkdir(parents=True)
+    arguments = argparse.Namespace(results=tmp_path / "r", force=False)
+    with filelock.FileLock(folder / runs.LOCK):
+        failed, busy = script("train_all").train_each([("ensemble_mixed", 0)], "cpu", arguments)
+    assert (failed, busy) == ([], [("ensemble_mixed", 0)])
+    assert "ensemble_mixed: another process is training it" in capsys.readouterr().err
+
+
+def children_of(pid):
+    found = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True).stdout.split()
+    return [int(child) for child in found]
+
+
+def is_running(pid):
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
+def test_sigterm_ends_the_children_as_well(tmp_path):
+    """Two processes train; SIGTERM to the first ends both, and both runs can be resumed."""
+    names = ("scratch_residual", "scratch_separable")
+    command = [sys.executable, str(SCRIPT), "--budget", "smoke", "--jobs", "2", "--seed", "0", "--only", *names]
+    command += ["--results", str(tmp_path / "r"), "--data-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    while not all((tmp_path / "r" / name / runs.CONFIG).exists() for name in names):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    children = children_of(process.pid)
+    assert len([pid for pid in children if is_running(pid)]) == 1
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Interrupted" in errors
+    assert not any(is_running(pid) for pid in children)
+    assert {runs.run_state(tmp_path / "r" / name) for name in names} <= {"unfinished", "finished"}
+
+
+# An entry of each kind; the README's first command rehearses all of them on TensorFlow.
+SOME = ("vgg16_features_flip", "scratch_final", "seg_unet_scratch_both")
+ALL = [name for name in EXPERIMENTS if name != "ensemble_scratch_final"]  # needs further seeds
+
+
+@pytest.mark.parametrize("names", [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_smoke_on_jax_where_tensorflow_cannot_be_imported(tmp_path, names):
+    pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
+    arguments = ("--budget", "smoke", "--backend", "jax", "--jobs", 1)
+    arguments += ("--data-dir", tmp_path, "--results", tmp_path / "r")
+    before = ("-c", WITHOUT.replace("NAMES", "('tensorflow', 'tf_keras')"))
+    quick = {"XLA_FLAGS": "--xla_llvm_disable_expensive_passes=true"}  # most of the time goes into compiling
+    code, _, err = train_all(*arguments, "--seed", "0", "--only", *names, before=before, **quick)
+    assert code == 0, err
+    finished = runs.finished_runs(tmp_path / "r")
+    assert set(finished) == set(names)
+    trained = [metrics for metrics in finished.values() if metrics["task"] in ("classification", "segmentation")]
+    assert {metrics["backend"] for metrics in trained} == {"jax"}
+    assert {metrics["data"]["source"] for metrics in finished.values()} == {"synthetic"}

@@ -1,0 +1,76 @@
+"""Reading and writing files: what comes back, and what a crash, a full disk or a damaged file does."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hw2 import files
+from hw2.errors import ResultsError
+
+
+def test_json_csv_and_arrays_come_back(tmp_path):
+    value = {"a": [1, 2.5, None, "x"], "b": {"c": True}}
+    files.write_json(tmp_path / "deep" / "a.json", value)
+    assert files.read_json(tmp_path / "deep" / "a.json") == value
+    rows = [{"epoch": 1, "loss": 0.1 + 0.2, "note": "a,b"}, {"epoch": 2, "loss": 1e-30, "note": None}]
+    rows.append({"epoch": 3, "loss": 0.5, "note": "2007_000032"})  # an image of VOC and no number
+    files.write_csv(tmp_path / "a.csv", rows)
+    assert files.read_csv(tmp_path / "a.csv") == rows
+    (tmp_path / "cut.csv").write_text("epoch,loss,note\n1,0.5")
+    assert files.read_csv(tmp_path / "cut.csv") == [{"epoch": 1, "loss": 0.5, "note": None}]
+    arrays = {"logits": np.arange(6, dtype=np.float16).reshape(2, 3), "indices": np.array([3, 1])}
+    files.write_arrays(tmp_path / "a.npz", arrays)
+    read = files.read_arrays(tmp_path / "a.npz")
+    assert list(read) == ["logits", "indices"] and read["logits"].dtype == np.float16
+    np.testing.assert_array_equal(read["indices"], [3, 1])
+
+
+def test_not_a_number_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pickled_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", logits=np.array([{"an": "object"}], dtype=object))
+    with pytest.raises(ResultsError, match="allow_pickle"):
+        files.read_arrays(tmp_path / "a.npz")
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    files.write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(OSError), files.atomic_path(tmp_path / "a.json") as temporary:
+        temporary.write_text("{")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert files.read_json(tmp_path / "a.json") == {"old": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_kill_while_writing_keeps_the_old_file(tmp_path):
+    files.write_json(tmp_path / "a.json", {"old": 1})
+    script = (
+        "import os, signal, sys\nfrom hw2 import files\n"
+        "with files.atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('{')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.json")], env=os.environ)
+    assert process.returncode == -signal.SIGKILL
+    assert files.read_json(tmp_path / "a.json") == {"old": 1}
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ResultsError, match=r"config\.json is damaged.*--force"):
+        files.read_json(tmp_path / "config.json")
+    files.write_arrays(tmp_path / "state.npz", {"a": np.arange(1000)})
+    whole = (tmp_path / "state.npz").read_bytes()
+    for content in (b"", whole[:100], whole[:-100], whole[:400] + b"x" * 50 + whole[450:]):
+        (tmp_path / "state.npz").write_bytes(content)
+        with pytest.raises(ResultsError, match=r"state\.npz is damaged"):
+            files.read_arrays(tmp_path / "state.npz")

@@ -1,0 +1,127 @@
+"""The life of a run's folder: begun, finished, verified, damaged."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from hw2 import files, runs
+from hw2.errors import ResultsError
+
+CONFIG = {"seed": 0, "phases": [{"epochs": 2}], "sizes": (1, 2)}
+
+
+def finish(folder, config=CONFIG):
+    """Write a run with the files of a classifier, as if it had just been trained."""
+    runs.open_run(folder, config)
+    files.write_json(folder / "metrics.json", {"test": {"accuracy": 0.5}})
+    files.write_csv(folder / "history.csv", [{"epoch": 1}])
+    files.write_arrays(folder / "predictions.npz", {"a": np.zeros(1)})
+    (folder / "model.keras").write_bytes(b"a model")
+    files.write_arrays(folder / "state.npz", {"a": np.zeros(1)})
+    runs.close_run(folder)
+    return folder
+
+
+def test_life_of_a_run(tmp_path):
+    folder = tmp_path / "run"
+    assert runs.run_state(folder) == "missing"
+    assert runs.open_run(folder, CONFIG) is False
+    assert runs.run_state(folder) == "unfinished"
+    assert runs.open_run(folder, CONFIG) is False  # the tuple is a list by now, and the same
+    with pytest.raises(ResultsError, match=r"history\.csv, metrics\.json, predictions\.npz, model\.keras"):
+        runs.close_run(folder)
+    assert runs.finished_runs(tmp_path) == {}
+    finish(folder)
+    assert not (folder / "state.npz").exists()
+    (folder / "state.npz").write_bytes(b"left by a kill at the very end")
+    (folder / ".writing-abc-state.npz").write_bytes(b"left by a kill while writing")
+    assert runs.open_run(folder, CONFIG) is True
+    assert not (folder / "state.npz").exists() and not list(folder.glob(".writing-*"))
+    assert runs.finished_runs(tmp_path) == {"run": {"test": {"accuracy": 0.5}}}
+    with pytest.raises(ResultsError, match="seed: 0 in results, 1 now"):
+        runs.open_run(folder, CONFIG | {"seed": 1})
+    runs.discard_run(folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_sizes_and_digests_of_a_finished_run(tmp_path):
+    """A truncated file shows at every start, a changed one with digests; models and logits may be absent."""
+    folder = finish(tmp_path / "run")
+    assert runs.damage(folder) == runs.damage(folder, digests=True) == []
+    recorded = files.read_json(folder / "final.json")["files"]
+    expected = subprocess.run(["sha256sum", folder / "history.csv"], capture_output=True, text=True).stdout.split()[0]
+    assert recorded["history.csv"] == {"bytes": len("epoch\n1\n"), "sha256": expected}
+    assert set(recorded) == {"config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras"}
+    (folder / "history.csv").write_text("epoch\n2\n")
+    assert runs.damage(folder) == []
+    assert runs.damage(folder, digests=True) == ["history.csv has another content than when the run was finished"]
+    (folder / "history.csv").write_text("epo")
+    with pytest.raises(ResultsError, match=r"history\.csv has 3 bytes, not 8.*--force"):
+        runs.open_run(folder, CONFIG)
+    (folder / "history.csv").write_text("epoch\n1\n")
+    (folder / "model.keras").unlink()
+    assert runs.open_run(folder, CONFIG) is True
+    (folder / "predictions.npz").unlink()
+    with pytest.raises(ResultsError, match=r"predictions\.npz is missing"):
+        runs.open_run(folder, CONFIG)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"run": "run", "finis', '{"files": 3}'])
+def test_a_truncated_end_is_named(tmp_path, content):
+    folder = finish(tmp_path / "run")
+    (folder / "final.json").write_text(content)
+    with pytest.raises(ResultsError, match=r"final\.json.*(damaged|incomplete)|damaged.*final\.json"):
+        runs.open_run(folder, CONFIG)
+
+
+def test_a_finished_run_without_metrics_or_configuration_is_named(tmp_path):
+    folder = finish(tmp_path / "run")
+    (folder / "metrics.json").unlink()
+    with pytest.raises(ResultsError, match=r"run is marked as finished but has no metrics\.json"):
+        runs.finished_runs(tmp_path)
+    (folder / "config.json").unlink()
+    with pytest.raises(ResultsError, match=r"run is marked as finished but has no config\.json"):
+        runs.open_run(folder, CONFIG)
+
+
+def test_the_budget_with_more_finished_runs_is_shown(tmp_path):
+    """The gpu budget's when equal; the cpu budget's folder where there is nothing."""
+    assert runs.results_folder(tmp_path) == tmp_path / "cpu"
+    finish(tmp_path / "smoke" / "a")
+    finish(tmp_path / "gpu" / "a")
+    assert runs.results_folder(tmp_path) == tmp_path / "gpu"
+    finish(tmp_path / "cpu" / "a")
+    assert runs.results_folder(tmp_path) == tmp_path / "gpu"
+    finish(tmp_path / "cpu" / "b")
+    assert runs.results_folder(tmp_path) == tmp_path / "cpu"
+
+
+def test_provenance_names_commit_and_versions():
+    found = runs.provenance("tensorflow")
+    assert found["versions"]["numpy"] == np.__version__ and set(found["versions"]) == {
+        *("python", "numpy", "keras", "tensorflow")
+    }
+    assert set(runs.provenance()["versions"]) == {"python", "numpy", "keras"}
+    if found["commit"] is not None:  # None in a copy without .git
+        assert len(found["commit"].rstrip("+")) == 40
+
+
+def test_differences_name_the_place():
+    found = {"a": 1, "b": [{"c": 1}, {"c": 2}], "gone": None}
+    wanted = {"a": 1, "b": [{"c": 1}, {"c": 3}], "new": None}
+    assert runs.differences(found, wanted) == [
+        "b[1].c: 2 in results, 3 now",
+        "new: absent in results, null now",
+        "gone: null in results, absent now",
+    ]
+    assert runs.differences({"b": [1]}, {"b": [1, 2]}) == ["b: [1] in results, [1, 2] now"]
+
+
+def test_time_is_the_processors_where_training_fills_it():
+    few, many, gpu = "A CPU, 2 cores (avx2)", "A CPU, 64 cores (avx2)", "A GPU"
+    cost = {"seconds": 100.0, "cpu_seconds": 120.0, "feature_seconds": 9.0, "feature_cpu_seconds": 8.0}
+    assert [runs.training_seconds(cost | {"device": name}) for name in (few, many, gpu)] == [60.0, 100.0, 100.0]
+    del cost["feature_cpu_seconds"]  # then that part is the clock's
+    assert runs.training_seconds(cost | {"device": few}) == 69.0
+    assert runs.training_seconds({"seconds": 100.0, "device": few}) == 100.0

@@ -17,10 +17,10 @@ from hw2.errors import ResultsError
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Yield a temporary path beside `path`; on leaving, put it in place of `path` in one step, or leave no trace.
+    """Yield a temporary path beside `path`. On exit it replaces `path` in one step; after an exception it is deleted.
 
-    The file is flushed to disk before it is renamed, so a reader, a crash or a power cut sees the old file or the
-    new one, never a part. The temporary name ends like `path`, for writers that look at the suffix.
+    The file is flushed to disk before it is renamed, so readers see either the old file or the new one, even after a
+    crash or a power cut. The temporary name has the suffix of `path`, for writers that depend on it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,13 +38,13 @@ def atomic_path(path):
 
 
 def write_json(path, value):
-    """Write `value` as indented JSON. Raises ValueError for NaN or infinity, which JSON does not have."""
+    """Write `value` as indented JSON. Raises ValueError for NaN and infinity, which JSON cannot represent."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path):
-    """Return the content of a JSON file, or None if there is no such file."""
+    """Return the content of a JSON file, or None if there is no such file. Raises ResultsError for a damaged one."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def read_json(path):
 
 
 def write_csv(path, rows):
-    """Write rows, dictionaries with the same keys in the same order, under a header."""
+    """Write a header and `rows`: dictionaries with the same keys in the same order."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -67,15 +67,15 @@ def write_csv(path, rows):
 
 
 def read_csv(path):
-    """Return the rows of a file that `write_csv` wrote: numbers as int or float, empty or missing cells as None."""
+    """Return the rows that `write_csv` wrote: numbers as int or float, empty and missing cells as None."""
     with open(path, newline="") as file:
         return [{key: _number(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
 
 
 def _number(cell):
-    if cell is None:  # a file that was cut off
+    if cell is None:  # a truncated file
         return None
-    if "_" in cell:  # Python would read "2007_000032", an image of VOC, as a number
+    if "_" in cell:  # an image of VOC such as "2007_000032", which Python would read as a number
         return cell
     for kind in (int, float):
         with contextlib.suppress(ValueError):
@@ -84,13 +84,13 @@ def _number(cell):
 
 
 def write_arrays(path, arrays, compress=True):
-    """Write named arrays as one `.npz` file."""
+    """Write a dictionary of arrays as one `.npz` file."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         (np.savez_compressed if compress else np.savez)(file, **arrays)
 
 
 def read_arrays(path):
-    """Return the arrays of an `.npz` file as a dictionary; never unpickles."""
+    """Return the arrays of an `.npz` file as a dictionary, without unpickling. Raises ResultsError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -1,4 +1,4 @@
-"""Which number format this machine computes fastest in, and what the machine is called."""
+"""The fastest number format of this machine, its name, and the memory that a run takes."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ import keras
 def choose_precision():
     """Return the Keras dtype policy for this machine: "mixed_bfloat16", "mixed_float16" or "float32".
 
-    A GPU since Ampere has bfloat16 units, one since Volta float16 units. A CPU gains with AMX or AVX512-BF16, and only
-    through TensorFlow's oneDNN kernels: elsewhere bfloat16 is emulated and slower than float32.
+    GPUs have bfloat16 units since Ampere and float16 units since Volta. On a CPU, bfloat16 is faster with AMX or
+    AVX512-BF16 and TensorFlow's oneDNN kernels; otherwise it is emulated and slower than float32.
     """
     capability = gpu_compute_capability()
     if capability is not None:
@@ -38,13 +38,13 @@ def gpu_compute_capability():
 
 
 def cpu_flags():
-    """Return the set of this CPU's feature flags as Linux names them; empty on other systems."""
+    """Return the set of this CPU's feature flags, named as by Linux; empty on other systems."""
     lines = _cpuinfo()
     return set(lines["flags"].split()) if "flags" in lines else set()
 
 
 def device_name():
-    """Return the name of what computes: the GPU's, or the CPU's with its number of cores."""
+    """Return the name of the GPU or, without one, of the CPU with its number of cores."""
     if gpu_compute_capability() is not None:
         if keras.backend.backend() == "jax":
             import jax
@@ -67,17 +67,17 @@ def _cpuinfo():
 
 
 def reset_peak_memory():
-    """Begin a new measurement of peak memory, where the system can (Linux)."""
-    # "5" resets VmHWM, see proc(5); elsewhere `peak_memory_mib` reports the peak of the whole process
+    """Begin a new measurement of peak memory on Linux; elsewhere `peak_memory_mib` is that of the whole process."""
+    # "5" resets VmHWM, see proc(5)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mib():
-    """Return the most main memory that this process has held since `reset_peak_memory`, in MiB.
+    """Return the greatest resident size of this process since `reset_peak_memory`, in MiB; 0 on Windows.
 
-    What earlier runs of the same process have left counts too; a GPU's own memory does not. 0 where the system does not
-    say (Windows).
+    It includes memory that earlier runs of the same process have not returned, and pages of memory-mapped features that
+    the system happens to keep. It does not include a GPU's own memory.
     """
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()

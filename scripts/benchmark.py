@@ -1,9 +1,8 @@
-"""Images a second of our layers against Keras' own, on the same networks: `python scripts/benchmark.py`.
+"""Compare the training speed of our layers with that of Keras' own: `python scripts/benchmark.py`.
 
-Our batch normalisation makes the difference in the first network, our convolution in the others.
-What TensorFlow's oneDNN kernels bring is the difference to `TF_ENABLE_ONEDNN_OPTS=0 python scripts/benchmark.py`.
-Nothing else should run meanwhile. Each figure is the median over rounds that go through all variants in turn, so that
-a slow moment of the machine falls on all of them.
+The first network differs in batch normalisation, the others in convolution. Run it again with TF_ENABLE_ONEDNN_OPTS=0
+to measure the effect of TensorFlow's oneDNN kernels. Nothing else should run at the same time. Each figure is the
+median over rounds that take all variants in turn, so that a slow moment of the machine affects all of them.
 """
 
 import argparse
@@ -45,7 +44,7 @@ def vgg16(layers, _, convolution, size=32, channels=3, blocks=((2, 64), (2, 128)
 
 
 def block5(layers, _, convolution):
-    """VGG16's last block alone, on what the frozen ones make of 32x32 images."""
+    """VGG16's last block alone, on the outputs of the others for 32x32 images."""
     return vgg16(layers, _, convolution, size=2, channels=512, blocks=((3, 512),))
 
 

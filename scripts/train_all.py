@@ -6,7 +6,9 @@ Finished runs are skipped and interrupted runs are resumed, so the command can b
     python scripts/train_all.py --list                    the experiments, their questions, costs and states
     python scripts/train_all.py --only vgg16_full         one experiment, or several
     python scripts/train_all.py --verify                  compare all finished runs with their recorded digests
+    python scripts/train_all.py --budget gpu --dry-run    one step of everything at its real size, without data sets
     python scripts/train_all.py --budget gpu --backend jax
+    python scripts/train_all.py --ray ADDRESS             train on all machines of a Ray cluster
 """
 
 import argparse
@@ -20,14 +22,16 @@ import time
 import traceback
 from pathlib import Path
 
-from hw2 import runs
+from hw2 import files, runs
+from hw2.data import splits
 from hw2.errors import DataError, ResultsError, TrainingError
-from hw2.experiments import EXPERIMENTS
+from hw2.experiments import EXPERIMENTS, costs
 from hw2.experiments.resolve import resolve, seeds_of
 from hw2.experiments.schema import BUDGETS, run_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax")
+NETWORK_COSTS = Path(__file__).with_name("network_costs.json")  # written by `count_costs.py`
 
 
 def main():
@@ -37,9 +41,12 @@ def main():
         folders = [arguments.results] if arguments.results else folders_of_budgets(arguments.budget)
         if arguments.list:
             for folder in folders:
-                print_list(names, folder)
+                budget = arguments.budget or (folder.name if folder.name in BUDGETS else "cpu")
+                print_list(names, folder, budget, arguments.data_dir)
             return 0
         return sum(verify(folder) for folder in folders) > 0
+    if arguments.ray:
+        return train_on_cluster(names, arguments)
     os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew, as intended
@@ -54,8 +61,10 @@ def main():
     keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing
     has_gpu = gpu_compute_capability() is not None
     budget = arguments.budget or ("gpu" if has_gpu else "cpu")
-    if budget == "gpu" and not has_gpu:
+    if budget == "gpu" and not has_gpu and not arguments.dry_run:
         print(f"{arguments.backend} sees no GPU: the gpu budget takes days on a CPU (README, Train).", file=sys.stderr)
+    if arguments.dry_run:
+        return dry_run(names, budget)
     arguments.results = arguments.results or ROOT / "results" / budget
     pending = [(name, seed) for name in names for seed in seeds_of(name, budget, arguments.seed)]
     began = time.monotonic()
@@ -81,6 +90,48 @@ def main():
         if which:
             print(f"{what}: " + ", ".join(run_name(*run) for run in which), file=sys.stderr)
     return 1 if failed or busy else 0
+
+
+def train_on_cluster(names, arguments):
+    """Train the unfinished runs on a Ray cluster, print one line on each, and return the exit status."""
+    import ray_cluster
+
+    began, failed = time.monotonic(), []
+
+    def report(run, finished, errors):
+        number = len(pending) - len(left) + 1
+        left.discard(run)
+        outcome = summary(runs.read_metrics(arguments.results / run)) if finished else "not finished"
+        took = costs.in_words(time.monotonic() - began)
+        print(f"[{number}/{len(pending)}, {took}] {run}: {outcome}", flush=True)
+        if not finished:
+            failed.append(run)
+            _, found, message = errors.partition(f"{run}: ")  # after the warnings of other packages
+            print(found + message if found else f"{run}: {errors}", file=sys.stderr, flush=True)
+
+    with ray_cluster.connected(arguments.ray) as ray:
+        budget = arguments.budget or ("gpu" if ray_cluster.has_gpu(ray) else "cpu")
+        arguments.results = (arguments.results or ROOT / "results" / budget).resolve()
+        planned = [(name, seed) for name in names for seed in seeds_of(name, budget, arguments.seed)]
+        # an ensemble is combined again if a member is newer
+        pending = [
+            (name, seed)
+            for name, seed in planned
+            if arguments.force
+            or EXPERIMENTS[name].task == "ensemble"
+            or runs.run_state(arguments.results / run_name(name, seed)) != "finished"
+        ]
+        left = {run_name(*pair) for pair in pending}
+        command = [str(Path(__file__).resolve()), "--budget", budget, "--backend", arguments.backend, "--jobs", "1"]
+        command += ["--results", str(arguments.results), "--data-dir", str(arguments.data_dir.resolve())]
+        command += ["--tensorboard", str(arguments.tensorboard.resolve())] if arguments.tensorboard else []
+        command += ["--force"] if arguments.force else []
+        print(f"{len(planned) - len(pending)} of {len(planned)} runs were finished before.", flush=True)
+        ray_cluster.train(ray, pending, budget, command, report)
+    print(f"{len(planned) - len(failed)} of {len(planned)} runs are finished under {arguments.results}.")
+    if failed:
+        print("Not finished: " + ", ".join(failed), file=sys.stderr)
+    return 1 if failed else 0
 
 
 def train_each(pending, budget, arguments, retried=False):
@@ -150,8 +201,16 @@ def parse_arguments():
     )
     parser.add_argument("--list", action="store_true", help="show the experiments and their states; train nothing")
     parser.add_argument("--verify", action="store_true", help="compare the files of finished runs with their digests")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build each network at its real size, train one step on made-up data, print what it takes; keep nothing",
+    )
     parser.add_argument("--force", action="store_true", help="train again; discards the earlier results of these runs")
     parser.add_argument("--jobs", type=int, metavar="N", help="number of processes that train; default: 1, smoke: 2")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help='train on the Ray cluster at this address; "local" starts one on this machine'
+    )
     parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder of the runs; default: results/BUDGET")
     parser.add_argument(
@@ -173,6 +232,10 @@ def parse_arguments():
     arguments.backend = arguments.backend or "tensorflow"
     if arguments.list or arguments.verify:
         return arguments
+    if arguments.ray and (arguments.jobs or arguments.dry_run):
+        parser.error("--ray goes neither with --jobs, as Ray schedules the runs, nor with --dry-run")
+    if arguments.ray and not is_installed("ray"):
+        parser.error("--ray needs Ray: pip install -e '.[ray]'")
     if arguments.backend not in BACKENDS:
         parser.error(f"KERAS_BACKEND is {arguments.backend}; this trains on {' or '.join(BACKENDS)}: see --backend")
     if not is_installed(arguments.backend):
@@ -194,17 +257,75 @@ def folders_of_budgets(budget):
     return [ROOT / "results" / name for name in budgets]
 
 
-def print_list(names, results_dir):
-    """Print a table: name, state, main test figure and duration of finished runs; question and cost."""
+def print_list(names, results_dir, budget, data_dir):
+    """Print a table: name, state, main test figure and duration of finished runs, estimates of the others; question.
+
+    budget: of the estimates. data_dir: whose photographs they count, if there are any.
+    """
     print(f"{results_dir}:")
     finished = runs.finished_runs(results_dir)
+    table = files.read_json(NETWORK_COSTS) or {}
     for name in names:
         entry = EXPERIMENTS[name]
         planned = [run_name(name, seed) for seed in range(entry.seeds)]
         for run in planned + [other for other in finished if other.startswith(f"{name}-seed") and other not in planned]:
-            outcome = summary(finished[run]) if run in finished else ""
-            print(f"{run:34} {runs.run_state(results_dir / run):10} {outcome}")
-        print(textwrap.indent(textwrap.fill(f"{entry.question} Costs: {entry.cost}.", 100), "    "))
+            outcome = summary(finished[run]) if run in finished else estimate(name, budget, table, data_dir)
+            print(f"{run:34} {runs.run_state(results_dir / run):10} {outcome}".rstrip())
+        print(textwrap.indent(textwrap.fill(entry.question, 100), "    "))
+
+
+def estimate(name, budget, table, data_dir):
+    """Return in words how long a run of an entry trains on the devices that its budget is for; "" if that is unknown.
+
+    table: see `hw2.experiments.costs`. data_dir: the data folder, whose masks are counted if their lists are there.
+    """
+    config = resolve(name, budget)
+    if config["task"] == "segmentation" and splits.masks_are_here(config["data"], data_dir):
+        config["data"] = splits.mask_counts(config["data"], data_dir)
+    try:
+        durations = [
+            f"{costs.in_words(costs.training_seconds(config, table, device))} ({device.name})"
+            for device in costs.DEVICES[budget]
+        ]
+    except KeyError:  # nothing is trained, the rehearsal, or a network that `count_costs.py` has not seen
+        return ""
+    return "estimated " + ", ".join(durations)
+
+
+def dry_run(names, budget):
+    """Try every entry at its real size and print a table of what it takes; return the exit status."""
+    from hw2.training import dry_run as module
+
+    devices, failed, totals = costs.DEVICES.get(budget, ()), [], {}
+    hours = [f"h on {device.name}" for device in devices]
+    columns = ["parameters, M", "mult.-adds, M", *hours, "peak, MiB", "GPU, MiB", "images, MiB", "cache, MiB"]
+    print(f"{'run':34} seeds  " + "  ".join(columns))
+    for name in names:
+        config = resolve(name, budget)
+        if "model" not in config:
+            continue
+        try:
+            took = module.dry_run(config)
+        except Exception as error:
+            failed.append(name)
+            print(f"{name}: {error if isinstance(error, TrainingError) else traceback.format_exc()}", file=sys.stderr)
+            continue
+        seeds, table = len(seeds_of(name, budget)), took["network_costs"]
+        figures = [f"{took['parameters'] / 1e6:.2f}", f"{table[costs.network_key(config)][''][0] / 1e6:,.0f}"]
+        for device in devices:
+            estimated = sum(f(config, table, device) for f in (costs.training_seconds, costs.measuring_seconds)) / 3600
+            totals.setdefault(device, []).extend([estimated] * seeds)
+            figures.append(f"{estimated:.2f}")
+        memory = (took[key] for key in ("peak_memory_mib", "gpu_memory_mib", "images_mib", "cache_mib"))
+        figures += ["-" if value is None else f"{value:,.0f}" for value in memory]
+        row = "  ".join(f"{figure:>{len(column)}}" for figure, column in zip(figures, columns, strict=True))
+        print(f"{name:34} {seeds:5}  {row}", flush=True)
+    for device, estimates in totals.items():
+        total, jobs = costs.total_seconds(estimates, device), f" with --jobs {device.jobs}" if device.jobs > 1 else ""
+        print(f"All runs on {device.name}{jobs}, estimated: {total:.1f} h")
+    if failed:
+        print(f"Failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def verify(results_dir):

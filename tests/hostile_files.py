@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+from PIL import Image
 
 
 def encoded(image, kind, **options):
@@ -23,6 +24,16 @@ def png(width, height, rows, depth=8, colour=2, chunks=b""):
     header = struct.pack(">2I5B", width, height, depth, colour, 0, 0, 0)
     body = chunk(b"IDAT", zlib.compress(rows, 9))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunks + body + chunk(b"IEND", b"")
+
+
+def many_scans(scans, side=64):
+    """Return a progressive JPEG whose last scan is repeated until it has this many scans."""
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    content = encoded(Image.fromarray(pixels), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    # the tables of a scan stand before its marker and remain valid
+    scan = content[last:-2]
+    return content[:-2] + scan * (scans - content.count(b"\xff\xda")) + content[-2:]
 
 
 def hostile(halves):
@@ -45,6 +56,7 @@ def hostile(halves):
         "no_width.png": png(0, 10, b""),
         "text_bomb.png": png(4, 4, b"\0" * 52, chunks=text),
         "missing_rows.png": png(500, 500, b"\0" * 100),
+        "scans.jpg": many_scans(300),
     }
     whole = {
         "png": encoded(halves, "PNG"),

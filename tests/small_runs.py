@@ -1,5 +1,11 @@
 """Small runs on synthetic data: configurations as `resolve` makes them, and what training them leaves."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 
 from hw2 import files, runs
@@ -21,6 +27,8 @@ def configuration(model, phases, arguments, *, seed=3, classes=100, weights=None
         "model": model,
         "model_arguments": _lists(NETWORKS[model].arguments | arguments),
         "weights": weights,
+        "teachers": [],
+        "teacher_share": 0.0,
         "phases": [_lists(vars(Phase(**phase))) for phase in phases],
         "extras": list(extras),
     }
@@ -76,6 +84,28 @@ SCRATCH = configuration(
 def run(folder, config, name="small", **options):
     """Train under `folder`/results with the data cache in `folder`/data; return the metrics."""
     return train(name, config, data_dir=folder / "data", results_dir=folder / "results", **QUIET | options)
+
+
+SCRIPT = """
+import json, os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from hw2.training import interruption
+from small_runs import run
+interruption.install()
+def log(line):
+    print(line, flush=True)
+    BODY
+run(Path(sys.argv[1]), json.loads(sys.argv[2]), log=log)
+print("finished", flush=True)
+"""
+
+
+def start(folder, config, body):
+    """Return a process that trains as `run` does and executes `body` for each printed `line`."""
+    command = [sys.executable, "-c", SCRIPT.replace("BODY", body), str(folder), json.dumps(config)]
+    command.append(str(Path(__file__).parent))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
 
 
 def interrupt_at(text):

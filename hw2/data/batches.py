@@ -13,6 +13,8 @@ class Batches(keras.utils.PyDataset):
     inputs: (n, ...) array of images or cached features, any numeric type; batches of it are float32.
     targets: (n, ...) array, whose type is kept; None yields inputs alone.
     shuffle: use a new order each epoch and drop the last, smaller batch, so that all steps see equally many images.
+    weights: (n,) with `shuffle`: draw as many images as there are, with replacement and with probabilities proportional
+        to these; None uses each image once an epoch.
     joint: functions `(rng, batch, targets) -> (batch, targets)`, applied in order, for masks that move with the images.
     augment: functions `(rng, batch) -> batch`, applied in order after `joint`.
     mix: functions as in `joint`; one of them, drawn for each batch, is applied last with `mix_probability`.
@@ -30,6 +32,7 @@ class Batches(keras.utils.PyDataset):
         batch_size,
         *,
         shuffle=False,
+        weights=None,
         joint=(),
         augment=(),
         mix=(),
@@ -47,7 +50,11 @@ class Batches(keras.utils.PyDataset):
         self.order = np.arange(len(inputs))
         if shuffle:
             # stream 0 for the order, streams from 1 for the batches: independent of each other
-            self.order = np.random.default_rng((seed, epoch, 0)).permutation(len(inputs))
+            rng = np.random.default_rng((seed, epoch, 0))
+            if weights is None:
+                self.order = rng.permutation(len(inputs))
+            else:
+                self.order = rng.choice(len(inputs), len(inputs), p=np.asarray(weights) / np.sum(weights))
 
     @property
     def num_batches(self):

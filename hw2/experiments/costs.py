@@ -1,85 +1,112 @@
-"""How long a configuration takes, estimated from its multiply-adds, batches and augmented pixels. Needs no Keras."""
+"""How long a run takes, estimated from its multiply-adds, the values in its maps, its steps and its images. No Keras.
+
+The costs of networks come from a table `{network_key: {stage: [multiply_adds, values]}}`: those of the layers from this
+stage on, for one image, see `hw2.models.cost.cost_of_stages`. `scripts/network_costs.json` is such a table.
+"""
 
 import dataclasses
 
 from hw2.experiments.resolve import phases_of
+from hw2.experiments.schema import Phase
 from hw2.labels import VOC_PAIRS
 
-SBD_PAIRS = 9_118  # photographs for which SBD has a mask and VOC has none, in the complete sets
-# A phase on a full pass: the gradients with respect to a layer's inputs and to its weights take a pass each.
-BACKWARD = 2
-VIEWS, CORRUPTED = 10, 15  # predictions of test-time augmentation for each image; corrupted copies of each test image
+SBD_PAIRS = 9_118  # photographs for which SBD has a mask and VOC has none
+# A training step passes through a trained layer three times: forward, for the gradients of its inputs and of its
+# weights. It passes through a frozen layer once, or never where the outputs of the frozen layers are cached.
+TRAINING_PASSES = 3
+# Pixels that a core augments in a second, both measured: flips and shifts of small images, crops and jitter of large
+# ones with their masks.
+AUGMENTED_PIXELS = {"classification": 40e6, "segmentation": 18e6}
+# The measurement at the end of a run: corrupted copies of each test image (`hw2.data.corruptions.STRENGTHS`),
+# predictions for each image of test-time augmentation (`hw2.metrics.combine`; for masks, the mirror image), and seconds
+# per mask, on one core.
+CORRUPTIONS, VIEWS, SECONDS_PER_MASK = 15, {"classification": 10, "segmentation": 1}, 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """Rates of a device on which runs are trained.
+    """The rates of a device.
 
-    multiply_adds_per_second: that training reaches, not the peak. step_seconds: of a step, beside its multiply-adds.
-    pixels_per_second: that a core of the host augments, see `augmented_pixels` of `Work`. measured_per_second: test
-    photographs of which a core computes the figures of a mask. cores: of the host. parallel: whether the host augments
-    while the device computes, as beside a GPU.
+    multiply_adds: per second of training, reached and not the peak. values: per second and pass through a layer.
+    predicting: how much faster both are without gradients. step: seconds of a step beside its images. phase: seconds
+    of a phase until its first step. cores: that augment images; two threads of one core count as 1.3. overlaps: whether
+    they do so while the device computes. jobs: processes that train at once, so that one computes while another one
+    compiles or measures.
     """
 
     name: str
-    multiply_adds_per_second: float
-    step_seconds: float
-    pixels_per_second: float
-    cores: int = 2
-    parallel: bool = False
+    multiply_adds: float
+    values: float
+    predicting: float
+    step: float
+    phase: float
+    cores: float
+    overlaps: bool
+    jobs: int = 1
 
 
-# Two cores: fitted to the finished runs of the cpu budget. GPUs: not measured. A third of the peak of the number format
-# is what convolutional networks of this size usually reach (T4: 25 TFLOP/s in float16 at the clock that it sustains,
-# A100: 312 TFLOP/s in bfloat16; a multiply-add is two operations); an A100 has to wait for its memory more often.
+# For a CPU, the rates are fitted to finished runs of the cpu budget. For a GPU, they are assumptions: a third of the
+# T4's 25 TFLOP/s in float16 and a quarter of the A100's 312 TFLOP/s in bfloat16 (two operations are a multiply-add),
+# and for values, which are read and written in two bytes, 60 % of 320 and 1,555 GB/s.
 DEVICES = {
     "cpu": (
-        Device("two cores with AMX", 0.3e12, 0.005, 20e6),
-        Device("two cores without", 0.08e12, 0.01, 20e6),
+        Device("2 cores with AMX", 0.4e12, 5.2e9, 2, 0.0045, 3, cores=2, overlaps=False),
+        Device("2 cores without", 0.065e12, 2.7e9, 1, 0.0045, 3, cores=2, overlaps=False),
     ),
     "gpu": (
-        Device("a T4", 25e12 / 2 / 3, 0.005, 18e6, parallel=True),
-        Device("an A100", 312e12 / 2 / 4, 0.003, 18e6, cores=8, parallel=True),
+        Device("T4", 25e12 / 2 / 3, 48e9, 1, 0.005, 20, cores=1.3, overlaps=True),
+        Device("A100", 312e12 / 2 / 4, 230e9, 1, 0.002, 8, cores=8, overlaps=True, jobs=2),
     ),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What one phase, or the measurement at the end of a run, has to compute.
+    """What a phase computes.
 
-    forward: multiply-adds of frozen layers whose outputs are cached. training, validation: of the epochs.
-    augmented_pixels: of all images that pass through an augmentation.
+    trained: [multiply-adds, values] of the passes of all training steps. predicted: the same of its cached features and
+    of the validation images after each epoch. augmentation: seconds of one core.
     """
 
-    features: float = 0.0
-    training: float = 0.0
-    validation: float = 0.0
-    steps: int = 0
-    augmented_pixels: float = 0.0
+    trained: tuple[float, float]
+    predicted: tuple[float, float]
+    steps: int
+    augmentation: float
 
     @property
     def multiply_adds(self):
-        return self.features + self.training + self.validation
+        return self.trained[0] + self.predicted[0]
+
+    def seconds(self, device):
+        """Return the time that the phase takes on a Device."""
+        computing = sum(
+            amount / rate + predicted / rate / device.predicting
+            for amount, predicted, rate in zip(
+                self.trained, self.predicted, (device.multiply_adds, device.values), strict=True
+            )
+        )
+        computing += self.steps * device.step
+        augmenting = self.augmentation / device.cores
+        return device.phase + (max(computing, augmenting) if device.overlaps else computing + augmenting)
 
 
 def network_key(config, image_size=None):
-    """Return the name of a network in a table of multiply-adds: everything that determines them."""
+    """Return the key of a configuration's network, for images of `image_size` (None: the size in its arguments)."""
     arguments = config["model_arguments"] | ({"image_size": image_size} if image_size else {})
-    values = ", ".join(f"{key}={value}" for key, value in arguments.items())
+    values = ", ".join(f"{name}={value}" for name, value in arguments.items())
     return f"{config['model']}({config['data']['classes']}, {values})"
 
 
 def image_sizes(config):
-    """Return the sizes at which a run builds its network: that of each phase, and that of the finished model."""
+    """Return the image sizes for which a run builds its network: those of its phases, and that of the stored model."""
     own = config["model_arguments"]["image_size"]
     return sorted({own, *(phase["image_size"] or own for phase in config["phases"])})
 
 
 def image_counts(config):
-    """Return `(train, validation, test)`: the numbers of images of a configuration.
+    """Return the numbers of training, validation and test images.
 
-    Without counts, which the configurations of segmentation have only once a run has begun, those of the complete sets.
+    The configuration of a segmenter has them only once its run has begun; without, they are those of the complete sets.
     """
     data = config["data"]
     if "train" not in data:
@@ -89,39 +116,69 @@ def image_counts(config):
     return tuple(round(data[part] * share) for part in ("train", "validation", "test"))
 
 
-def is_cached(phase, frozen):
-    """Return whether a phase trains on cached features. frozen: multiply-adds of its frozen layers.
-
-    The condition of `hw2.training.frozen.inputs_of_phase`; in our networks no dropout precedes a trained layer.
-    """
-    return frozen > 0 and not phase.augment and not phase.joint
-
-
 def work_of_phases(config, table, epochs=None):
-    """Return the `Work` of each phase. An epoch trains on full batches and predicts the validation images.
+    """Return the `Work` of each phase.
 
-    table: {`network_key`: {stage: multiply-adds for one image of the layers from this stage on}}, "" for all layers.
-    epochs: of each phase, where they are known; by default those of the configuration, which early stopping may not
-    need. Raises KeyError for a network that is not in the table.
+    epochs: of each phase; by default those of the configuration, of which early stopping may leave some out.
+
+    Raises KeyError for a network that is not in the table.
     """
+    epochs = epochs or [phase["epochs"] for phase in config["phases"]]
+    return [_work(config, table, phase, count) for phase, count in zip(phases_of(config), epochs, strict=True)]
+
+
+def _work(config, table, phase: Phase, epochs):
     train, validation, _ = image_counts(config)
-    work = []
-    for phase, count in zip(phases_of(config), epochs or [p["epochs"] for p in config["phases"]], strict=True):
-        of_stages = table[network_key(config, phase.image_size)]
-        trained, frozen = of_stages[phase.trainable], of_stages[""] - of_stages[phase.trainable]
-        images = train * (2 if phase.mirrored else 1)
-        steps = images // min(phase.batch_size, images)
-        seen = steps * min(phase.batch_size, images)
-        cached = is_cached(phase, frozen)
-        each_time = 0 if cached else frozen
-        pixels = 32**2 if config["task"] == "classification" else config["model_arguments"]["image_size"] ** 2
-        work.append(
-            Work(
-                features=(images + validation) * frozen if cached else 0,
-                training=count * seen * (each_time + (1 + BACKWARD) * trained),
-                validation=count * validation * (each_time + trained),
-                steps=count * steps,
-                augmented_pixels=count * seen * pixels * bool(phase.augment or phase.joint or phase.mix),
-            )
-        )
-    return work
+    train *= 2 if phase.mirrored else 1
+    batch_size = min(phase.batch_size, train)
+    steps = epochs * (train // batch_size)
+    costs = table[network_key(config, phase.image_size)]
+    trained, frozen = costs[phase.trainable], [a - b for a, b in zip(costs[""], costs[phase.trainable], strict=True)]
+    # the condition of `hw2.training.frozen.inputs_of_phase`; in our networks, dropout follows all frozen layers
+    is_cached = frozen[0] > 0 and not (phase.augment or phase.joint)
+    each_time = [0, 0] if is_cached else frozen
+    augments = phase.augment or phase.joint or phase.mix
+    side = 32 if config["task"] == "classification" else config["model_arguments"]["image_size"]
+    return Work(
+        trained=tuple(
+            steps * batch_size * (once + TRAINING_PASSES * layers)
+            for once, layers in zip(each_time, trained, strict=True)
+        ),
+        predicted=tuple(
+            (train + validation) * (before - once) + epochs * validation * (once + layers)
+            for before, once, layers in zip(frozen, each_time, trained, strict=True)
+        ),
+        steps=steps,
+        augmentation=steps * batch_size * side**2 / AUGMENTED_PIXELS[config["task"]] if augments else 0.0,
+    )
+
+
+def training_seconds(config, table, device, epochs=None):
+    """Return the estimated duration of training on a Device, comparable to `hw2.runs.training_seconds`."""
+    return sum(work.seconds(device) for work in work_of_phases(config, table, epochs))
+
+
+def measuring_seconds(config, table, device):
+    """Return the estimated duration of the predictions at the end of a run, and of the figures of masks."""
+    _, validation, test = image_counts(config)
+    images = validation + test
+    passes = images
+    if "test_time_augmentation" in config["extras"]:
+        passes += VIEWS[config["task"]] * images
+    if "robustness" in config["extras"]:
+        passes += CORRUPTIONS * test
+    rates = (device.multiply_adds, device.values)
+    seconds = sum(passes * cost / rate for cost, rate in zip(table[network_key(config)][""], rates, strict=True))
+    return seconds / device.predicting + (images * SECONDS_PER_MASK if config["task"] == "segmentation" else 0.0)
+
+
+def total_seconds(durations, device):
+    """Return the estimated duration of runs on a Device, whose `jobs` share them. durations: seconds of each alone."""
+    return sum(durations) / device.jobs
+
+
+def in_words(seconds):
+    """Return an estimated duration, rounded: "under 1 min", "25 min", "1.6 h"."""
+    if seconds < 60:
+        return "under 1 min"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -6,13 +6,11 @@ EXPERIMENTS = {
     # Compared with its members, which differ only in their seeds.
     "ensemble_scratch_final": Ensemble(
         question="How much better are three seeds of one network than one?",
-        cost="seconds, after its members",
         members=("scratch_final", "scratch_final-seed1", "scratch_final-seed2"),
     ),
     # Compared with ensemble_scratch_final: networks of different architecture and pretraining make different errors.
     "ensemble_mixed": Ensemble(
         question="Does an ensemble gain more when its networks differ and some of them were pretrained on ImageNet?",
-        cost="seconds, after its members",
         members=("scratch_final", "scratch_residual", "vgg16_full_augment", "vgg16_upsampled_full"),
     ),
 }

@@ -16,7 +16,7 @@ VOC2012 = {"source": "voc2012"}
 def seeds_of(name, budget, seed=None):
     """Return the seeds of an entry's runs: all of them, or `seed` alone; for an entry that trains nothing, [0].
 
-    In the smoke budget further seeds run only where an ensemble needs them.
+    In the smoke budget further seeds run only where an ensemble or a student needs them.
     """
     entry = EXPERIMENTS[name]
     if not isinstance(entry, Experiment):
@@ -25,8 +25,9 @@ def seeds_of(name, budget, seed=None):
         return [seed]
     if budget != "smoke":
         return list(range(entry.seeds))
-    members = {member for other in EXPERIMENTS.values() if isinstance(other, Ensemble) for member in other.members}
-    return [seed for seed in range(entry.seeds) if seed == 0 or run_name(name, seed) in members]
+    needed = {run for other in EXPERIMENTS.values() if isinstance(other, Ensemble) for run in other.members}
+    needed |= {run for other in EXPERIMENTS.values() if isinstance(other, Experiment) for run in other.teachers}
+    return [seed for seed in range(entry.seeds) if seed == 0 or run_name(name, seed) in needed]
 
 
 def resolve(name, budget="cpu", seed=0):
@@ -61,6 +62,8 @@ def resolve(name, budget="cpu", seed=0):
             key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()
         },
         "weights": weights,
+        "teachers": list(entry.teachers),
+        "teacher_share": entry.teacher_share,
         "phases": phases,
         "extras": list(entry.extras),
     }

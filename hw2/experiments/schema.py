@@ -10,7 +10,11 @@ BUDGETS = ("smoke", "cpu", "gpu")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "plateau")
 LOSSES = {"classification": ("cross_entropy",), "segmentation": ("cross_entropy", "dice", "both")}
-EXTRAS = {"classification": ("test_time_augmentation", "robustness", "grad_cam"), "segmentation": ()}
+SAMPLINGS = {"classification": ("uniform",), "segmentation": ("uniform", "repeat_factor")}
+EXTRAS = {
+    "classification": ("test_time_augmentation", "robustness", "grad_cam"),
+    "segmentation": ("test_time_augmentation",),
+}
 # Fields of a phase that a task does not support, because they would leave masks as they are or have no effect.
 UNSUPPORTED = {"classification": ("joint",), "segmentation": ("mix", "mirrored", "label_smoothing", "image_size")}
 
@@ -44,6 +48,8 @@ class Phase:
         so that the outputs of frozen layers can be cached.
     image_size: for classification, the size at which the network sees images in this phase; None for the size in
         `model_arguments`.
+    sampling: "uniform", each image once an epoch, or "repeat_factor", for segmentation: images with rare classes more
+        often, see `hw2.tasks.segmentation.sampling_weights`.
     patience: stop after this many epochs without an improvement on the validation images. keep_best: at the end of the
         phase, restore the weights of the best epoch.
     """
@@ -67,14 +73,13 @@ class Phase:
     image_size: int | ByBudget | None = None
     patience: int | ByBudget | None = None
     keep_best: bool = False
+    sampling: str = "uniform"
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A network that is trained. `question` and `cost` are for readers; the rest is what is run.
+    """A network that is trained. `question` is for readers; the rest is what is run.
 
-    cost: on the cpu budget for two cores, with AMX for classifiers and without it for segmenters (AMX makes training
-        three to four times as fast).
     weights: what training starts from: "imagenet", the name of another experiment (its run with the same seed), or
         None.
     num_classes: for classification, fewer than 100 for a subset of the classes; for segmentation, 2 (foreground against
@@ -82,10 +87,11 @@ class Experiment:
     sbd: for segmentation, whether the images of SBD are used for training as well.
     extras: measurements beside the usual ones, see EXTRAS.
     seeds: number of runs, with seeds from 0.
+    teachers: for classification, names of runs whose mean probabilities are the targets to the share `teacher_share`;
+        the rest is the label.
     """
 
     question: str
-    cost: str
     model: str
     model_arguments: dict
     phases: tuple[Phase, ...]
@@ -95,6 +101,8 @@ class Experiment:
     extras: tuple[str, ...] = ()
     task: str = "classification"
     seeds: int = 1
+    teachers: tuple[str, ...] = ()
+    teacher_share: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,6 @@ class Baselines:
     """Segmentations without training, which every segmenter has to beat."""
 
     question: str
-    cost: str
     task: str = "baselines"
     seeds: int = 1
 
@@ -112,7 +119,6 @@ class Ensemble:
     """A combination of the predictions of the finished runs `members`."""
 
     question: str
-    cost: str
     members: tuple[str, ...]
     task: str = "ensemble"
     seeds: int = 1
@@ -170,6 +176,8 @@ def check(entries):
             and parent.seeds >= entry.seeds
         ]
         _one_of(name, "weights", entry.weights, (None, *pretrained, *parents))
+        for teacher in entry.teachers:
+            _one_of(name, "teacher", teacher, classifiers if entry.task == "classification" else ())
         for extra in entry.extras:
             _one_of(name, "extra", extra, EXTRAS[entry.task])
         for phase in entry.phases:
@@ -180,6 +188,7 @@ def check(entries):
 def _check_phase(name, task, network, phase):
     _one_of(name, "optimizer", phase["optimizer"], OPTIMIZERS)
     _one_of(name, "schedule", phase["schedule"], SCHEDULES)
+    _one_of(name, "sampling", phase["sampling"], SAMPLINGS[task])
     _one_of(name, "loss", phase["loss"], LOSSES[task])
     _one_of(name, "trainable", phase["trainable"], ("", *network.stages))
     kinds = {"augment": augment.AUGMENTATIONS, "joint": augment.JOINT_AUGMENTATIONS, "mix": augment.MIXING}

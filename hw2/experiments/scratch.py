@@ -1,27 +1,31 @@
 """Our own networks on CIFAR-100, from scratch: a chain that changes one thing at a time, and our best network."""
 
 import dataclasses
+import functools
 
 from hw2.experiments.schema import ByBudget, Experiment, Phase
 
 # One recipe for the whole chain, so that each step changes one thing. AdamW rather than SGD, because the plain network,
 # which has no normalisation, does not tolerate the high learning rate that SGD needs. A warm-up, then a cosine decay to
 # zero over all epochs, hence no early stopping ("super-convergence", Smith and Topin, 2019). The weights of the best
-# epoch are kept, because the networks without augmentation overfit.
+# epoch are kept, because the networks without augmentation overfit. On a GPU, most of a step on 128 small images would
+# be overhead.
 CHAIN = Phase(
-    epochs=ByBudget(cpu=30, gpu=60), learning_rate=2e-3, weight_decay=0.05, warmup=0.2, batch_size=128, keep_best=True
+    epochs=30,
+    learning_rate=2e-3,
+    weight_decay=0.05,
+    warmup=0.2,
+    batch_size=ByBudget(cpu=128, gpu=256),
+    keep_best=True,
 )
 CHAIN_AUGMENT = dataclasses.replace(CHAIN, augment=("flip", "shift"))
 
 PLAIN = {"filters": ByBudget(cpu=(32, 64, 128), gpu=(48, 96, 192))}
 RESIDUAL = {**PLAIN, "units": 2, "residual": True}
 
-FINAL = {
-    "filters": ByBudget(cpu=(64, 192, 384), gpu=(128, 384, 512)),
-    "units": ByBudget(cpu=2, gpu=3),
-}
+FINAL = {"filters": ByBudget(cpu=(64, 192, 384), gpu=(96, 288, 512)), "units": 2}
 FINAL_PHASE = Phase(
-    epochs=ByBudget(cpu=20, gpu=60),
+    epochs=20,
     optimizer="sgd",
     learning_rate=0.2,
     weight_decay=5e-3,
@@ -35,15 +39,27 @@ FINAL_PHASE = Phase(
 # The first epochs use smaller images, which take about half of the time. The last ones use the size of the test images,
 # as the statistics of the maps depend on it (Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
 FINAL_PHASES = (
-    dataclasses.replace(FINAL_PHASE, epochs=ByBudget(cpu=12, gpu=30), schedule="constant", warmup=0.1, image_size=24),
+    dataclasses.replace(FINAL_PHASE, epochs=12, schedule="constant", warmup=0.1, image_size=24),
     FINAL_PHASE,
 )
 # A continuation of the finished `scratch_final`: first the last stage and the head, then all layers.
-LONGER_PHASE = dataclasses.replace(FINAL_PHASE, epochs=ByBudget(cpu=3, gpu=15), learning_rate=0.02)
+LONGER_PHASE = dataclasses.replace(FINAL_PHASE, epochs=ByBudget(cpu=3, gpu=6), learning_rate=0.02)
 LONGER = (
-    dataclasses.replace(LONGER_PHASE, trainable="stage3", epochs=ByBudget(cpu=1, gpu=5)),
+    dataclasses.replace(LONGER_PHASE, trainable="stage3", epochs=ByBudget(cpu=1, gpu=2)),
     LONGER_PHASE,
 )
+
+# The final recipe at half its length. Each "final_without_..." leaves out one ingredient, with the same seeds.
+HALF_PHASES = tuple(
+    dataclasses.replace(phase, epochs=epochs) for phase, epochs in zip(FINAL_PHASES, (6, 10), strict=True)
+)
+Half = functools.partial(Experiment, model="whitened_classifier", model_arguments=FINAL, seeds=2)
+
+
+def without(**changes):
+    """Return the phases of half the final recipe with other settings."""
+    return tuple(dataclasses.replace(phase, **changes) for phase in HALF_PHASES)
+
 
 # The steps of the chain have three seeds each, because two seeds of a network may differ by as much as two steps do.
 EXPERIMENTS = {
@@ -51,7 +67,6 @@ EXPERIMENTS = {
     # normalisation.
     "scratch_plain": Experiment(
         question="How far does a small convolutional network get from scratch?",
-        cost="cpu 6 min for each of three seeds; gpu 3 min each",
         model="scratch_classifier",
         model_arguments={**PLAIN, "batch_norm": False},
         phases=(CHAIN,),
@@ -60,7 +75,6 @@ EXPERIMENTS = {
     # Compared with scratch_plain, whose layers receive inputs of a scale that changes while earlier layers learn.
     "scratch_bn": Experiment(
         question="How much does batch normalisation contribute?",
-        cost="cpu 8 min for each of three seeds; gpu 3 min each",
         model="scratch_classifier",
         model_arguments=PLAIN,
         phases=(CHAIN,),
@@ -71,7 +85,6 @@ EXPERIMENTS = {
     # time.
     "scratch_bn_augment": Experiment(
         question="Does augmentation close the gap to validation?",
-        cost="cpu 8 min for each of three seeds; gpu 3 min each",
         model="scratch_classifier",
         model_arguments=PLAIN,
         phases=(CHAIN_AUGMENT,),
@@ -81,7 +94,6 @@ EXPERIMENTS = {
     # Compared with scratch_bn_augment: twice as many convolutions in each stage, and no other change.
     "scratch_deep": Experiment(
         question="Does doubling the depth help by itself?",
-        cost="cpu 13 min for each of three seeds; gpu 5 min each",
         model="scratch_classifier",
         model_arguments={**PLAIN, "units": 4},
         phases=(CHAIN_AUGMENT,),
@@ -91,7 +103,6 @@ EXPERIMENTS = {
     # pair. Without shortcuts, depth makes a network harder to train.
     "scratch_residual": Experiment(
         question="Do residual connections make the additional depth pay off?",
-        cost="cpu 12 min for each of three seeds; gpu 5 min each",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         phases=(CHAIN_AUGMENT,),
@@ -101,7 +112,6 @@ EXPERIMENTS = {
     # Compared with scratch_bn_augment: residual connections in a network that is easy to train without them.
     "scratch_residual_shallow": Experiment(
         question="Do residual connections help a network that is not deep?",
-        cost="cpu 6 min for each of three seeds; gpu 3 min each",
         model="scratch_classifier",
         model_arguments={**RESIDUAL, "units": 1},
         phases=(CHAIN_AUGMENT,),
@@ -110,7 +120,6 @@ EXPERIMENTS = {
     # Compared with scratch_residual: the mean learning rate of its schedule, in every step.
     "scratch_residual_constant": Experiment(
         question="How much does the schedule contribute, compared with a constant learning rate?",
-        cost="cpu 12 min for each of three seeds; gpu 5 min each",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         phases=(dataclasses.replace(CHAIN_AUGMENT, schedule="constant", warmup=0.0, learning_rate=1e-3),),
@@ -120,7 +129,6 @@ EXPERIMENTS = {
     # accuracy stalls. The patience is short enough for the rule to act within the epochs of the cpu budget.
     "scratch_residual_plateau": Experiment(
         question="How does the schedule compare with a learning rate that falls when validation accuracy stalls?",
-        cost="cpu 12 min for each of three seeds; gpu 5 min each",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         phases=(
@@ -129,8 +137,8 @@ EXPERIMENTS = {
                 schedule="plateau",
                 warmup=0.0,
                 learning_rate=1e-3,
-                plateau_patience=ByBudget(cpu=2, gpu=3),
-                patience=ByBudget(cpu=6, gpu=10),
+                plateau_patience=2,
+                patience=6,
             ),
         ),
         seeds=3,
@@ -138,7 +146,6 @@ EXPERIMENTS = {
     # Compared with scratch_residual: each 3x3 convolution except the stem becomes a depthwise and a pointwise one.
     "scratch_separable": Experiment(
         question="How do depthwise-separable convolutions change accuracy, parameters, multiply-adds and seconds?",
-        cost="cpu 11 min for each of three seeds; gpu 5 min each",
         model="scratch_classifier",
         model_arguments={**RESIDUAL, "separable": True},
         phases=(CHAIN_AUGMENT,),
@@ -148,27 +155,24 @@ EXPERIMENTS = {
     # has fewer images, so there are more epochs, though fewer steps in total.
     "scratch_residual_10classes": Experiment(
         question="How accurate is the same network on 10 of the classes?",
-        cost="cpu 6 min; gpu 2 min",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         num_classes=10,
-        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=90, gpu=180)),),
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=90),),
     ),
     "scratch_residual_20classes": Experiment(
         question="How accurate is the same network on 20 of the classes?",
-        cost="cpu 6 min; gpu 3 min",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         num_classes=20,
-        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=69, gpu=130)),),
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=69),),
     ),
     "scratch_residual_50classes": Experiment(
         question="How accurate is the same network on 50 of the classes?",
-        cost="cpu 10 min; gpu 4 min",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
         num_classes=50,
-        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=ByBudget(cpu=42, gpu=85)),),
+        phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=42),),
     ),
     # The network of scratch_final under the chain's recipe. The difference from scratch_residual is due to the design
     # of the network, the difference from scratch_final to the training. The design follows Jordan ("94% on CIFAR-10 in
@@ -176,7 +180,6 @@ EXPERIMENTS = {
     # convolutions on small maps.
     "scratch_whitened": Experiment(
         question="How much does the design of the final network contribute, under the same recipe?",
-        cost="cpu 27 min; gpu 4 min",
         model="whitened_classifier",
         model_arguments=FINAL,
         phases=(CHAIN_AUGMENT,),
@@ -185,11 +188,10 @@ EXPERIMENTS = {
     # Compared with scratch_whitened, the same network under the chain's recipe. This recipe has SGD at a high learning
     # rate, smaller images first, label smoothing and CutMix. A first version was narrower, was trained for eight epochs
     # less and had no CutMix, which had not helped in short trials; it overfitted more than these had suggested. Its
-    # test accuracy was known when the present version was designed. The gpu budget, which has more epochs and a larger
-    # network, adds mixup and erasing; neither was tried.
+    # test accuracy was known when the present version was designed. The gpu budget, which has a larger network, adds
+    # mixup and erasing; neither was tried.
     "scratch_final": Experiment(
         question="How accurate is the best network that we can build?",
-        cost="cpu 25 min for each of three seeds; gpu 10 min each",
         model="whitened_classifier",
         model_arguments=FINAL,
         phases=FINAL_PHASES,
@@ -200,19 +202,50 @@ EXPERIMENTS = {
     # and have to adapt to them.
     "scratch_final_48px": Experiment(
         question="Does fine-tuning on larger images help?",
-        cost="cpu 6 min after scratch_final; gpu 8 min",
         model="whitened_classifier",
-        model_arguments={**FINAL, "image_size": ByBudget(cpu=48, gpu=64)},
+        model_arguments={**FINAL, "image_size": 48},
         weights="scratch_final",
         phases=LONGER,
     ),
     # The control for scratch_final_48px: the same additional epochs at the original size.
     "scratch_final_longer": Experiment(
         question="How much do the additional epochs bring without larger images?",
-        cost="cpu 3 min after scratch_final; gpu 4 min",
         model="whitened_classifier",
         model_arguments=FINAL,
         weights="scratch_final",
         phases=LONGER,
+    ),
+    # Taught by the average of the three seeds, whose answers tell how similar the classes of an image are. Compared
+    # with scratch_final at equal epochs, and with ensemble_scratch_final, which is three times as large.
+    "scratch_distilled": Experiment(
+        question="How much of an ensemble's advantage can a single network learn?",
+        model="whitened_classifier",
+        model_arguments=FINAL,
+        phases=tuple(dataclasses.replace(phase, label_smoothing=0.0) for phase in FINAL_PHASES),
+        teachers=("scratch_final", "scratch_final-seed1", "scratch_final-seed2"),
+        teacher_share=0.7,
+    ),
+    # The baseline of the comparisons below.
+    "final_half": Half(question="How far does half the final recipe get?", phases=HALF_PHASES),
+    "final_without_augmentation": Half(
+        question="How much do flips and shifts contribute to the final recipe?", phases=without(augment=())
+    ),
+    "final_without_mixing": Half(question="How much does mixing images contribute?", phases=without(mix=())),
+    "final_without_smoothing": Half(
+        question="How much does label smoothing contribute?", phases=without(label_smoothing=0.0)
+    ),
+    # As many epochs, all of them at full size: it takes longer than the baseline.
+    "final_without_small_images": Half(
+        question="What do smaller images in the first epochs cost in accuracy?", phases=without(image_size=None)
+    ),
+    # The optimizer of the chain with the chain's rate and weight decay.
+    "final_without_sgd": Half(
+        question="How much does the optimizer contribute?",
+        phases=without(optimizer="adamw", learning_rate=2e-3, weight_decay=0.05),
+    ),
+    "final_without_whitening": Half(
+        question="How much do first filters that are computed, and not learned, contribute?",
+        model_arguments={**FINAL, "whitening": False},
+        phases=HALF_PHASES,
     ),
 }

@@ -11,31 +11,27 @@ Segmentation = functools.partial(Experiment, task="segmentation", num_classes=2,
 # Flips and crops move image and mask together; jitter changes the colours of the image alone.
 JOINT = {"joint": ("joint_flip", "joint_scale_crop"), "augment": ("jitter",)}
 
-# Networks that are trained from scratch need many epochs, so on the cpu budget their images are small and their layers
-# half as wide.
-BOOK = {"image_size": ByBudget(cpu=96, gpu=320), "width": ByBudget(cpu=0.5, gpu=1.0)}
-SEG_BOOK = Phase(
-    epochs=ByBudget(cpu=10, gpu=60), learning_rate=1e-3, warmup=0.1, batch_size=32, keep_best=True, **JOINT
-)
+# Networks that are trained from scratch need many epochs, so their layers are half as wide as the book's, and on the
+# cpu budget their images are small. The gpu budget has fewer epochs: augmenting the complete sets at 256 px takes the
+# two cores beside a small GPU half a minute an epoch.
+BOOK = {"image_size": ByBudget(cpu=96, gpu=256), "width": 0.5}
+SEG_BOOK = Phase(epochs=ByBudget(cpu=10, gpu=6), learning_rate=1e-3, warmup=0.1, batch_size=32, keep_best=True, **JOINT)
 UNET = {
-    "image_size": ByBudget(cpu=96, gpu=320),
-    "filters": ByBudget(cpu=(16, 32, 64, 128), gpu=(32, 64, 128, 256)),
-    "decoder_filters": ByBudget(cpu=(64, 32, 16), gpu=(96, 64, 32)),
+    "image_size": ByBudget(cpu=96, gpu=256),
+    "filters": (16, 32, 64, 128),
+    "decoder_filters": (64, 32, 16),
 }
 SEG_UNET = dataclasses.replace(SEG_BOOK, learning_rate=2e-3, weight_decay=0.01)
 
-# A narrow decoder on the cpu budget: at full resolution a few filters cost as many multiply-adds as all of block 5.
-UNET_VGG16 = {
-    "image_size": ByBudget(cpu=160, gpu=320),
-    "decoder_filters": ByBudget(cpu=(64, 64, 32, 16), gpu=(128, 96, 64, 32)),
-}
-# First the decoder on a frozen encoder, then the encoder too, at a low learning rate. On the cpu budget its lower
-# blocks stay frozen, since they take most of the time.
+# A narrow decoder: at full resolution a few filters cost as many multiply-adds as all of block 5.
+UNET_VGG16 = {"image_size": ByBudget(cpu=160, gpu=256), "decoder_filters": (64, 64, 32, 16)}
+# First the decoder on a frozen encoder, then the encoder too, at a low learning rate. Its lower blocks stay frozen,
+# since they take most of the time.
 SEG_VGG16 = (
-    Phase(trainable="decoder", epochs=ByBudget(cpu=1, gpu=10), learning_rate=2e-3, warmup=0.1, batch_size=16, **JOINT),
+    Phase(trainable="decoder", epochs=1, learning_rate=2e-3, warmup=0.1, batch_size=16, **JOINT),
     Phase(
-        trainable=ByBudget(cpu="block4", gpu=""),
-        epochs=ByBudget(cpu=2, gpu=40),
+        trainable="block4",
+        epochs=ByBudget(cpu=2, gpu=4),
         learning_rate=1e-4,
         warmup=0.1,
         batch_size=16,
@@ -44,29 +40,33 @@ SEG_VGG16 = (
     ),
 )
 
-UNET_MOBILENETV2 = {"image_size": ByBudget(cpu=160, gpu=320)}
+UNET_MOBILENETV2 = {"image_size": ByBudget(cpu=160, gpu=256)}
 # The phases of VGG16. MobileNetV2 has batch normalisation and is smaller, hence a higher rate and more epochs.
 SEG_MOBILENETV2 = (
-    dataclasses.replace(SEG_VGG16[0], epochs=ByBudget(cpu=2, gpu=10)),
+    dataclasses.replace(SEG_VGG16[0], epochs=ByBudget(cpu=2, gpu=1)),
     dataclasses.replace(
         SEG_VGG16[1],
         trainable=ByBudget(cpu="block_6", gpu=""),
-        epochs=ByBudget(cpu=10, gpu=40),
+        epochs=ByBudget(cpu=10, gpu=5),
         learning_rate=3e-4,
     ),
+)
+
+# A light decoder leaves time for larger images and more epochs. Its logits have a quarter of the image's size.
+LIGHT_MOBILENETV2 = {"image_size": ByBudget(cpu=224, gpu=256), "decoder": "bilinear"}
+SEG_LIGHT = dataclasses.replace(
+    SEG_BOOK, epochs=ByBudget(cpu=20, gpu=6), learning_rate=5e-4, weight_decay=1e-4, batch_size=16
 )
 
 EXPERIMENTS = {
     # The lower bound for every network: constant answers, a centred ellipse, and GrabCut; none learns from masks.
     "seg_baselines": Baselines(
         question="How good is a segmentation without training?",
-        cost="5 min",
     ),
     # Chollet's encoder-decoder, compared with seg_book_bilinear. Three seeds of each show whether two decoders differ
     # by more than two runs of one decoder.
     "seg_book_transpose": Segmentation(
         question="How far does the book's network get without skip connections, normalisation or ImageNet weights?",
-        cost="cpu 10 min for each of three seeds; gpu 5 min each",
         model="seg_book",
         model_arguments={**BOOK, "decoder": "transpose"},
         phases=(SEG_BOOK,),
@@ -74,7 +74,6 @@ EXPERIMENTS = {
     ),
     "seg_book_bilinear": Segmentation(
         question="What changes when bilinear up-sampling and a convolution replace each transposed convolution?",
-        cost="cpu 15 min for each of three seeds; gpu 8 min each",
         model="seg_book",
         model_arguments={**BOOK, "decoder": "bilinear"},
         phases=(SEG_BOOK,),
@@ -84,7 +83,6 @@ EXPERIMENTS = {
     # up learning.
     "seg_unet_scratch": Segmentation(
         question="How much do skip connections and normalisation contribute?",
-        cost="cpu 15 min; gpu 8 min",
         model="seg_unet",
         model_arguments=UNET,
         phases=(SEG_UNET,),
@@ -93,14 +91,12 @@ EXPERIMENTS = {
     # optimises the overlap of the masks, cross-entropy each pixel by itself.
     "seg_unet_scratch_dice": Segmentation(
         question="What changes when the network is trained with the Dice loss?",
-        cost="cpu 15 min; gpu 8 min",
         model="seg_unet",
         model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="dice"),),
     ),
     "seg_unet_scratch_both": Segmentation(
         question="Does the sum of cross-entropy and Dice loss improve on either alone?",
-        cost="cpu 15 min; gpu 8 min",
         model="seg_unet",
         model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="both"),),
@@ -109,7 +105,6 @@ EXPERIMENTS = {
     # masks cannot teach it. Two cores without AMX leave time for three epochs at 160 pixels.
     "seg_unet_vgg16_transpose": Segmentation(
         question="How much does an encoder with ImageNet weights contribute?",
-        cost="cpu 45 min; gpu 15 min",
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "transpose"},
         weights="imagenet",
@@ -118,7 +113,6 @@ EXPERIMENTS = {
     # Compared with seg_unet_vgg16_transpose, as are the two decoders of the book's network.
     "seg_unet_vgg16_bilinear": Segmentation(
         question="Does bilinear up-sampling make a difference after a pretrained encoder?",
-        cost="cpu 60 min; gpu 20 min",
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "bilinear"},
         weights="imagenet",
@@ -130,7 +124,6 @@ EXPERIMENTS = {
     # by thousands of steps, and an epoch has two hundred.
     "seg_unet_mobilenetv2_transpose": Segmentation(
         question="What does a smaller pretrained encoder, as in TensorFlow's tutorial, change in quality and cost?",
-        cost="cpu 25 min for each of three seeds; gpu 10 min each",
         model="seg_unet_mobilenetv2",
         model_arguments={**UNET_MOBILENETV2, "decoder": "transpose"},
         weights="imagenet",
@@ -141,36 +134,53 @@ EXPERIMENTS = {
     # pretrained encoder.
     "seg_unet_mobilenetv2_bilinear": Segmentation(
         question="Do transposed convolution and bilinear up-sampling differ by more than two seeds do?",
-        cost="cpu 30 min for each of three seeds; gpu 12 min each",
         model="seg_unet_mobilenetv2",
         model_arguments={**UNET_MOBILENETV2, "decoder": "bilinear"},
         weights="imagenet",
         phases=SEG_MOBILENETV2,
         seeds=3,
     ),
-    # Compared with seg_unet_vgg16_bilinear: the same network has to name the objects as well. On the cpu budget the
-    # decoder ends at a quarter of the image's size, because 16 filters in a last step were too few for 21 classes. Its
+    # Compared with seg_unet_vgg16_bilinear: the same network has to name the objects as well. The decoder ends at a
+    # quarter of the image's size, because 16 filters in a last step were too few for 21 classes. On the cpu budget, its
     # first phase has no augmentation, so that the maps of the frozen blocks 3, 4 and 5 can be cached; those of blocks 1
     # and 2 would take 16 GB more.
     "seg_unet_vgg16_classes": Segmentation(
         question="How well does the network tell all 21 classes apart?",
-        cost="cpu 60 min, 13 GB of memory; gpu 20 min",
         num_classes=21,
         model="seg_unet_vgg16",
-        model_arguments={
-            **UNET_VGG16,
-            "decoder": "bilinear",
-            "decoder_filters": ByBudget(cpu=(96, 64), gpu=(128, 96, 64, 32)),
-        },
+        model_arguments={**UNET_VGG16, "decoder": "bilinear", "decoder_filters": (96, 64)},
         weights="imagenet",
         phases=(
             dataclasses.replace(
                 SEG_VGG16[0],
-                epochs=10,
+                epochs=ByBudget(cpu=10, gpu=2),
                 joint=ByBudget(cpu=(), gpu=JOINT["joint"]),
                 augment=ByBudget(cpu=(), gpu=JOINT["augment"]),
             ),
             SEG_VGG16[1],
         ),
+    ),
+    # Compared with seg_unet_mobilenetv2_bilinear: the same encoder on larger images, without a decoder at full size.
+    "seg_mobilenetv2": Segmentation(
+        question="How good can a segmentation of the foreground get in an hour on two cores?",
+        model="seg_mobilenetv2",
+        model_arguments=LIGHT_MOBILENETV2,
+        weights="imagenet",
+        phases=(SEG_MOBILENETV2[0], SEG_LIGHT),
+        extras=("test_time_augmentation",),
+    ),
+    # Compared with seg_unet_vgg16_classes. Most classes have some tens of training images, cats and dogs a thousand, so
+    # that images with rare classes are drawn more often.
+    "seg_mobilenetv2_classes": Segmentation(
+        question="How much do longer training and seeing rare classes more often help with 21 classes?",
+        num_classes=21,
+        model="seg_mobilenetv2",
+        model_arguments=LIGHT_MOBILENETV2,
+        weights="imagenet",
+        phases=tuple(
+            dataclasses.replace(phase, sampling="repeat_factor")
+            for phase in (SEG_MOBILENETV2[0], dataclasses.replace(SEG_LIGHT, epochs=ByBudget(cpu=40, gpu=10)))
+        ),
+        extras=("test_time_augmentation",),
     ),
 }

@@ -7,24 +7,30 @@ from hw2.experiments.schema import ByBudget, Experiment, Phase
 DENSE_BN = {"image_size": 32, "head": "dense_bn", "dropout": 0.5}
 
 # The head alone, on cached features. An epoch takes seconds, so early stopping rather than tuning sets their number.
-HEAD = Phase(trainable="head", epochs=40, learning_rate=1e-3, patience=8, keep_best=True)
+HEAD = Phase(
+    trainable="head",
+    epochs=40,
+    learning_rate=1e-3,
+    batch_size=ByBudget(cpu=128, gpu=256),
+    patience=8,
+    keep_best=True,
+)
 # A short first phase before deeper layers are trained: the gradients from a random head would spoil their weights.
-HEAD_FIRST = Phase(trainable="head", epochs=8, learning_rate=1e-3)
+HEAD_FIRST = dataclasses.replace(HEAD, epochs=8, patience=None, keep_best=False)
 # A tenth of the head's learning rate: the upper block should adapt its ImageNet features, not lose them.
-TUNE_BLOCK5 = Phase(trainable="block5", epochs=ByBudget(cpu=8, gpu=20), learning_rate=1e-4, warmup=0.1, keep_best=True)
+TUNE_BLOCK5 = Phase(trainable="block5", epochs=ByBudget(cpu=8, gpu=12), learning_rate=1e-4, warmup=0.1, keep_best=True)
 # Gradual unfreezing (Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018): blocks 3 to 5 on the cached
 # output of block 2, then all layers. Blocks 1 and 2 hold 2 % of the weights and take about half of the time. The
 # batches are large because at this learning rate smaller ones left most units of block 5 dead.
 UNFREEZE = (
-    Phase(trainable="block3", epochs=ByBudget(cpu=3, gpu=15), learning_rate=1e-4, batch_size=256, warmup=0.1),
-    Phase(epochs=ByBudget(cpu=7, gpu=15), learning_rate=7e-5, batch_size=256, warmup=0.1),
+    Phase(trainable="block3", epochs=ByBudget(cpu=3, gpu=6), learning_rate=1e-4, batch_size=256, warmup=0.1),
+    Phase(epochs=ByBudget(cpu=7, gpu=12), learning_rate=7e-5, batch_size=256, warmup=0.1),
 )
 
 EXPERIMENTS = {
     # The starting point: a single linear layer on the ImageNet features of 32x32 images.
     "vgg16_features_linear": Experiment(
         question="How far do ImageNet features go with a linear classifier?",
-        cost="cpu 1 min, half of it for the features, which the other heads share; gpu 1 min",
         model="vgg16_classifier",
         model_arguments={"image_size": 32, "head": "linear"},
         weights="imagenet",
@@ -35,7 +41,6 @@ EXPERIMENTS = {
     # dropout keeps it from relying on a few of them.
     "vgg16_features_dense": Experiment(
         question="Does a hidden layer extract more from the same features?",
-        cost="cpu 2 min after vgg16_features_linear; gpu 1 min",
         model="vgg16_classifier",
         model_arguments={"image_size": 32, "head": "dense", "dropout": 0.5},
         weights="imagenet",
@@ -45,7 +50,6 @@ EXPERIMENTS = {
     # inside the head gives all of them the same scale.
     "vgg16_features_dense_bn": Experiment(
         question="Does normalising the features help the hidden layer?",
-        cost="cpu 2 min after vgg16_features_linear; gpu 1 min",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
         weights="imagenet",
@@ -55,7 +59,6 @@ EXPERIMENTS = {
     # for each image, so that features can still be cached, at the cost of one more pass through the base.
     "vgg16_features_flip": Experiment(
         question="Does augmentation help when the base is frozen, at the cost of computing the features of every copy?",
-        cost="cpu 3 min after vgg16_features_linear; gpu 1 min",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
         weights="imagenet",
@@ -65,7 +68,6 @@ EXPERIMENTS = {
     # adapt. Without augmentation the input of the block is the same in every epoch and is cached.
     "vgg16_block5": Experiment(
         question="How much does fine-tuning the upper block improve accuracy?",
-        cost="cpu 4 min; gpu 2 min",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
         weights="imagenet",
@@ -74,7 +76,6 @@ EXPERIMENTS = {
     # The control for the low learning rate of vgg16_block5: the block trains at the head's rate.
     "vgg16_block5_fast": Experiment(
         question="What happens to the upper block at ten times the learning rate?",
-        cost="cpu 3 min after vgg16_block5; gpu 2 min",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
         weights="imagenet",
@@ -84,7 +85,6 @@ EXPERIMENTS = {
     # cached and every step runs the whole network.
     "vgg16_block5_augment": Experiment(
         question="Is augmentation worth its cost when only the upper block is fine-tuned?",
-        cost="cpu 7 min; gpu 2 min",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
         weights="imagenet",
@@ -94,7 +94,6 @@ EXPERIMENTS = {
     # dominate a 32x32 image. The first four blocks learned theirs from 224x224 images.
     "vgg16_full": Experiment(
         question="How much does training the whole network improve accuracy, and does it widen the gap to validation?",
-        cost="cpu 20 min; gpu 5 min",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
         weights="imagenet",
@@ -103,7 +102,6 @@ EXPERIMENTS = {
     # Compared with vgg16_full, which has enough weights to memorise the training set.
     "vgg16_full_augment": Experiment(
         question="Does augmentation close the gap to validation when the whole network is trained?",
-        cost="cpu 25 min; gpu 10 min",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
         weights="imagenet",
@@ -113,30 +111,29 @@ EXPERIMENTS = {
     # is 1x1 at 32 px, 3x3 at 96 px, and 7x7 at the 224 px on which the network was trained.
     "vgg16_upsampled_features": Experiment(
         question="How much do the frozen features improve when the images are enlarged, and at what cost?",
-        cost="cpu 4 min, most of it for the features; gpu 5 min",
         model="vgg16_classifier",
         model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=96, gpu=224)},
         weights="imagenet",
         phases=(HEAD,),
     ),
     # Compared with vgg16_full and vgg16_upsampled_features: both steps together. At 64 px an epoch costs four times as
-    # much as at 32 px, so the cpu budget has fewer epochs.
+    # much as at 32 px, so the cpu budget has fewer epochs. At 96 px the output of block 2 would take 7 GB in the
+    # cache, that of block 3 half.
     "vgg16_upsampled_full": Experiment(
         question="How accurate is VGG16 when the whole network is trained on enlarged images?",
-        cost="cpu 20 min; gpu 30 min",
         model="vgg16_classifier",
-        model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=64, gpu=128)},
+        model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=64, gpu=96)},
         weights="imagenet",
         phases=(
             HEAD_FIRST,
             Phase(
-                trainable="block3",
-                epochs=ByBudget(cpu=1, gpu=10),
+                trainable=ByBudget(cpu="block3", gpu="block4"),
+                epochs=ByBudget(cpu=1, gpu=3),
                 learning_rate=5e-5,
                 batch_size=128,
                 warmup=0.1,
             ),
-            Phase(epochs=ByBudget(cpu=2, gpu=12), learning_rate=3e-5, batch_size=128, warmup=0.1),
+            Phase(epochs=ByBudget(cpu=2, gpu=5), learning_rate=3e-5, batch_size=128, warmup=0.1),
         ),
     ),
 }

@@ -15,15 +15,21 @@ def multiply_adds(model):
     return sum(_of_layer(layer) for layer in model.layers)
 
 
-def multiply_adds_of_stages(model, stages):
-    """Return `{stage: multiply-adds of the layers from the first one of this stage on}`, "" for all layers.
+def cost_of_stages(model, stages):
+    """Return `{stage: [multiply_adds, values]}` for one image and the layers from this stage's first one on.
 
-    stages: beginnings of layer names. These layers are the ones that a phase trains, see `hw2.training.frozen`.
+    The stage "" stands for all layers.
+
+    values: numbers in the outputs of these layers. They are what the layers without multiply-adds cost, and depthwise
+    convolutions, which memory limits.
+    stages: beginnings of layer names. The layers are those that a phase trains, see `hw2.training.frozen`.
     """
     names = [layer.name for layer in model.layers]
-    counts = [_of_layer(layer) for layer in model.layers]
-    first = {stage: next(index for index, name in enumerate(names) if name.startswith(stage)) for stage in ("", *stages)}
-    return {stage: sum(counts[index:]) for stage, index in first.items()}
+    costs = [(_of_layer(layer), math.prod(layer.output.shape[1:])) for layer in model.layers]
+    first = {
+        stage: next(index for index, name in enumerate(names) if name.startswith(stage)) for stage in ("", *stages)
+    }
+    return {stage: [sum(values) for values in zip(*costs[index:], strict=True)] for stage, index in first.items()}
 
 
 def _of_layer(layer):

@@ -59,7 +59,7 @@ NETWORKS = {
     "whitened_classifier": Network(
         builder="scratch:whitened_classifier",
         task="classification",
-        arguments={"image_size": 32, "filters": (64, 128, 256), "units": 2},
+        arguments={"image_size": 32, "filters": (64, 128, 256), "units": 2, "whitening": True},
         stages=("stage1", "stage2", "stage3", "head"),
         rehearsal={"filters": (8, 16, 24)},
     ),

@@ -46,17 +46,22 @@ def scratch_classifier(num_classes, *, image_size, stem_filters, filters, units,
     return keras.Model(inputs, layers.Dense(num_classes, dtype="float32", name="head_logits")(x), name="scratch")
 
 
-def whitened_classifier(num_classes, *, image_size, filters, units):
+def whitened_classifier(num_classes, *, image_size, filters, units, whitening):
     """Build a classifier of whitened patches, stages that pool after their first convolution, global maxima, one layer.
 
     Modelled on Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1, but with ReLU, which is
     faster than GELU on a CPU. Compared with `scratch_classifier`, more of the multiply-adds are in wide layers on small
     maps, and the first filters are not learned: `adapt_whitening` sets them from training images.
 
-    units: int. Convolutions of a stage. Other arguments, result and layer names: see `scratch_classifier`.
+    units: int. Convolutions of a stage. whitening: bool. False learns the first filters. Other arguments, result and
+    layer names: see `scratch_classifier`.
     """
     inputs = keras.Input((32, 32, 3), name="images")
-    x = faster.PatchWhitening(name="stem_whitening")(apply_preprocessing(inputs, image_size))
+    x = apply_preprocessing(inputs, image_size)
+    if whitening:
+        x = faster.PatchWhitening(name="stem_whitening")(x)
+    else:  # as many filters of the same size
+        x = layers.Conv2D(24, 2, use_bias=False, kernel_initializer=INITIALIZER, name="stem_conv")(x)
     x = layers.Activation("relu", name="stem_relu")(x)
     for stage, stage_filters in enumerate(filters, start=1):
         for unit in range(1, units + 1):

@@ -37,6 +37,9 @@ class Task(Protocol):
     def targets(self, labels: np.ndarray, config: dict) -> np.ndarray:
         """Return the targets that the loss compares with the model's outputs."""
 
+    def sampling_weights(self, labels: np.ndarray, config: dict) -> np.ndarray:
+        """Return weights (n,) with which images are drawn so that those of rare classes are seen more often."""
+
     def loss_and_metric(self, phase, config: dict) -> tuple[Any, Any]:
         """Return the Keras loss and the Keras metric, named METRIC, of a phase."""
 

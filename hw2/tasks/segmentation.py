@@ -37,6 +37,18 @@ def targets(labels, config):
     return labels
 
 
+def sampling_weights(labels, config, frequent=0.1):
+    """Return the repeat factor of each image, (n,), by which images with rare classes are drawn more often.
+
+    Gupta et al., "LVIS", CVPR 2019, section 3.3: the factor of a class that occurs in a share f of the images is
+    max(1, sqrt(frequent / f)), that of an image is the greatest of its classes. labels: (n, size, size) masks.
+    """
+    classes = np.arange(1, config["data"]["classes"]) if not _is_binary(config) else np.arange(1, 21)
+    present = np.stack([np.isin(classes, np.unique(mask)) for mask in labels])
+    factor = np.sqrt(frequent / np.maximum(present.mean(0), 1 / len(labels))).clip(1)
+    return np.where(present, factor, 1.0).max(1)
+
+
 def loss_and_metric(phase, config):
     """Return the loss of the phase, a function in `hw2.tasks.losses`, and the IoU."""
     return losses.LOSSES[phase.loss], _iou_metric(config)
@@ -59,19 +71,28 @@ def measure(config, model, validation, data_dir):
     Raises OverflowError where logits are not finite.
     """
     test = splits.load_test_masks(config["data"], data_dir, config["model_arguments"]["image_size"])
-    figures = measure_validation(config, model, validation, data_dir)
-    of_test, rows, curve = measure_test(config, model, test, data_dir, figures["threshold"])
-    figures |= of_test
+    figures, rows, curve = measure_view(config, model, validation, test, data_dir)
+    if "test_time_augmentation" in config["extras"]:
+        mirrored, _, _ = measure_view(config, model, validation, test, data_dir, mirrored=True)
+        figures["test_time_augmentation"] = {"mirror": mirrored}
     examples = choose_examples(rows)
     figures["examples"] = {kind: [test.identifiers[i] for i in positions] for kind, positions in examples.items()}
     rows = [{"identifier": name} | row for name, row in zip(test.identifiers, rows, strict=True)]
     return Measurement(figures, curve | shown_predictions(config, model, test, data_dir, examples), rows=rows)
 
 
-def measure_validation(config, model, split, data_dir):
+def measure_view(config, model, validation, test, data_dir, mirrored=False):
+    """Return `(figures, rows, curve)`, see `measure`. mirrored: average the probabilities with the mirror image's."""
+    figures = measure_validation(config, model, validation, data_dir, mirrored)
+    of_test, rows, curve = measure_test(config, model, test, data_dir, figures["threshold"], mirrored)
+    return figures | of_test, rows, curve
+
+
+def measure_validation(config, model, split, data_dir, mirrored=False):
     """Return the figures {"threshold", "network_iou", "validation"}, see `measure`."""
     iou, histograms, answers = _iou_metric(config), 0, []
-    for probability, truth in zip(probabilities(model, split, iou), _truths(config, split, data_dir), strict=True):
+    predicted = probabilities(model, split, iou, mirrored)
+    for probability, truth in zip(predicted, _truths(config, split, data_dir), strict=True):
         answers.append(answer_at_own_size(probability, truth))
         if _is_binary(config):
             histograms = histograms + metrics.threshold_histograms(answers[-1], truth)
@@ -83,11 +104,12 @@ def measure_validation(config, model, split, data_dir):
     return {"threshold": threshold, "network_iou": float(iou.result()), "validation": aggregate(config, evaluated)}
 
 
-def measure_test(config, model, split, data_dir, threshold):
+def measure_test(config, model, split, data_dir, threshold, mirrored=False):
     """Return `({"test", "checkerboard"}, rows, curve)`: figures, a row for each test image, arrays of the curve."""
     evaluated, histograms, energies = [], 0, []
     size = split.images.shape[1]
-    for probability, truth in zip(probabilities(model, split), _truths(config, split, data_dir), strict=True):
+    predicted = probabilities(model, split, mirrored=mirrored)
+    for probability, truth in zip(predicted, _truths(config, split, data_dir), strict=True):
         answer = answer_at_own_size(probability, truth)
         evaluated.append(evaluate(config, answer, truth, threshold))
         foreground = probability if _is_binary(config) else 1 - probability[..., 0]
@@ -102,21 +124,30 @@ def measure_test(config, model, split, data_dir, threshold):
     return figures, [row for row, _ in evaluated], curve
 
 
-def probabilities(model, split, iou=None):
+def probabilities(model, split, iou=None, mirrored=False):
     """Yield the probabilities of each image of `split`: (size, size) of the foreground, or (size, size, classes).
 
     The images are predicted in batches, so that the logits of one batch are in memory at a time. iou: a Keras metric
-    that is updated with the labels and the logits. Raises OverflowError where logits are not finite.
+    that is updated with the labels and the logits. mirrored: average the probabilities with those of the mirror image,
+    mirrored back. Raises OverflowError where logits are not finite.
     """
     batch_size = prediction_batch_size(model)
     for start in range(0, len(split.images), batch_size):
         batch = slice(start, start + batch_size)
-        logits = model.predict_on_batch(split.images[batch].astype(np.float32))
+        images = split.images[batch].astype(np.float32)
+        logits = model.predict_on_batch(images)
         if not np.isfinite(logits).all():
             raise OverflowError("its logits are not finite")
         if iou is not None:
             iou.update_state(split.labels[batch], logits)
-        yield from expit(logits[..., 0]) if logits.shape[-1] == 1 else softmax(logits, axis=-1).astype(np.float16)
+        answers = _probabilities_of(logits)
+        if mirrored:
+            answers = (answers + _probabilities_of(model.predict_on_batch(images[:, :, ::-1]))[:, :, ::-1]) / 2
+        yield from answers if logits.shape[-1] == 1 else answers.astype(np.float16)
+
+
+def _probabilities_of(logits):
+    return expit(logits[..., 0]) if logits.shape[-1] == 1 else softmax(logits, axis=-1)
 
 
 def answer_at_own_size(probability, truth):

@@ -19,30 +19,29 @@ def set_trainable(model, first):
         raise ValueError(f"no layer's name begins with {first!r}")
 
 
-def inputs_of_phase(model, phase, train, validation, data_dir, log):
-    """Return `(trained, train_inputs, validation_inputs, train_labels, took)` for a phase.
+def inputs_of_phase(model, phase, images, targets, validation_images, data_dir, log):
+    """Return `(trained, inputs, validation_inputs, targets, took)` for a phase.
 
     If the first layers are frozen and their inputs are not random, `trained` consists of the remaining layers and the
     inputs are cached features; otherwise `trained` is `model` and the inputs are images.
 
     phase: a `hw2.experiments.schema.Phase`; if it is `mirrored`, the training images are followed by their mirror
-        images. train, validation: objects with `images` and `labels`. took: wall-clock and processor seconds that the
-        features took.
+        images, and the targets by themselves. images, targets, validation_images: arrays. took: wall-clock and
+        processor seconds that the features took.
     """
-    train_images, labels = train.images, train.labels
     if phase.mirrored:
-        train_images = np.concatenate([train_images, train_images[:, :, ::-1]])
-        labels = np.concatenate([labels, labels])
+        images = np.concatenate([images, images[:, :, ::-1]])
+        targets = np.concatenate([targets, targets])
     first = next(index for index, layer in enumerate(model.layers) if layer.trainable)
     random = (
         phase.augment or phase.joint or any(isinstance(layer, keras.layers.Dropout) for layer in model.layers[:first])
     )
     if random or not any(layer.weights for layer in model.layers[:first]):
-        return model, train_images, validation.images, labels, [0.0, 0.0]
+        return model, images, validation_images, targets, [0.0, 0.0]
     frozen, rest = cut(model, first)
-    train_features, *of_train = feature_cache.cached_features(frozen, train_images, data_dir, log)
-    validation_features, *of_validation = feature_cache.cached_features(frozen, validation.images, data_dir, log)
-    return rest, train_features, validation_features, labels, np.add(of_train, of_validation).tolist()
+    features, *of_train = feature_cache.cached_features(frozen, images, data_dir, log)
+    validation_features, *of_validation = feature_cache.cached_features(frozen, validation_images, data_dir, log)
+    return rest, features, validation_features, targets, np.add(of_train, of_validation).tolist()
 
 
 def cut(model, first):

@@ -16,23 +16,25 @@ from hw2.training.schedule import compile_for_phase
 
 
 def train_phase(
-    name, model, phase, config, task, train, validation, checkpoint, *, data_dir, tensorboard=None, log=print
+    name, model, phase, config, task, train, targets, validation, checkpoint, *, data_dir, tensorboard=None, log=print
 ):
     """Train `model`, built for the image size of the phase, from where `checkpoint.state` is to the end of `phase`.
 
-    name: of the run. task: see `hw2.tasks`. train, validation: splits as `task.load_training` returns them.
-    tensorboard: folder for TensorBoard logs, or None. On return the model has the phase's final weights and the state
-    is that of the next phase.
+    name: of the run. task: see `hw2.tasks`. train, validation: splits as `task.load_training` returns them. targets: of
+    the training images, as the loss takes them. tensorboard: folder for TensorBoard logs, or None. On return the model
+    has the phase's final weights and the state is that of the next phase.
 
     Raises TrainingError when a loss is not finite.
     """
     state = checkpoint.state
     set_trainable(model, phase.trainable)
-    trained, inputs, validation_inputs, labels, took = inputs_of_phase(model, phase, train, validation, data_dir, log)
+    weights = task.sampling_weights(train.labels, config) if phase.sampling == "repeat_factor" else None
+    trained, inputs, validation_inputs, targets, took = inputs_of_phase(
+        model, phase, train.images, targets, validation.images, data_dir, log
+    )
     if state.epoch == 0:
         state.feature_seconds += took[0]
         state.feature_cpu_seconds += took[1]
-    targets = task.targets(labels, config)
     steps = len(inputs) // min(phase.batch_size, len(inputs))
     validation_batches = Batches(
         validation_inputs, task.targets(validation.labels, config), prediction_batch_size(trained)
@@ -51,6 +53,7 @@ def train_phase(
             targets,
             phase.batch_size,
             shuffle=True,
+            weights=weights,
             joint=[augment.JOINT_AUGMENTATIONS[function] for function in phase.joint],
             augment=[augment.AUGMENTATIONS[function] for function in phase.augment],
             mix=[augment.MIXING[function] for function in phase.mix],

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from hw2 import files, runs
 from hw2.errors import TrainingError
@@ -18,6 +19,7 @@ from hw2.models import float16_file, registry
 from hw2.models.cost import multiply_adds
 from hw2.models.scratch import adapt_whitening
 from hw2.tasks import TASKS
+from hw2.training import distillation
 from hw2.training.checkpoint import Checkpoint, State, variables_of
 from hw2.training.frozen import set_trainable
 from hw2.training.phase import train_phase
@@ -59,6 +61,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         runs.open_run(folder, config)
     checkpoint = Checkpoint(folder, fresh, checkpoint_seconds)
     checkpoint.restore_model(model)
+    targets = training_targets(config, task, train, results_dir)
     phases = phases_of(config)
     while checkpoint.state.phase < len(phases):
         phase = phases[checkpoint.state.phase]
@@ -70,6 +73,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             config,
             task,
             train,
+            targets,
             validation,
             checkpoint,
             data_dir=data_dir,
@@ -185,18 +189,42 @@ def set_first_weights(model, config, parent, images, data_dir):
         adapt_whitening(model, images)
 
 
-def load_weights_of_run(model, folder):
-    """Set the weights of `model` from the finished run in `folder`, whose model has the same form."""
+def training_targets(config, task, train, results_dir):
+    """Return the targets of the training images: those of their labels, or mixed with what the teachers answer."""
+    targets = task.targets(train.labels, config)
+    if not config["teachers"]:
+        return targets
+    answers = distillation.mean_answers(teacher_folders(config, results_dir), train.images)
+    share = config["teacher_share"]
+    return ((1 - share) * targets + share * answers).astype(np.float32)
+
+
+def teacher_folders(config, results_dir):
+    """Return the folders of the runs that teach this one; raise TrainingError where one is missing."""
+    folders = [Path(results_dir) / run for run in config["teachers"]]
+    for folder in folders:
+        require_model(folder, f"learns from the answers of {folder.name}")
+    return folders
+
+
+def require_model(folder, why):
+    """Raise TrainingError, with the command to give first, unless `folder` holds a finished run with its model."""
     finished, command = runs.run_state(folder) == "finished", f"--only {experiment_of(folder.name)}"
     if not finished or not (folder / runs.MODEL).exists():
         raise TrainingError(
-            f"This run starts from the weights of {folder.name}, and {folder / runs.MODEL} is not there. "
-            f"Train {folder.name} first: python scripts/train_all.py {command}{' --force' if finished else ''}"
+            f"This run {why}, and {folder / runs.MODEL} is not there. Train {folder.name} first: "
+            f"python scripts/train_all.py {command}{' --force' if finished else ''}"
         )
+
+
+def load_weights_of_run(model, folder):
+    """Set the weights of `model` from the finished run in `folder`, whose model has the same form."""
+    require_model(folder, f"starts from the weights of {folder.name}")
     weights = keras.models.load_model(folder / runs.MODEL, compile=False).get_weights()
     if [array.shape for array in weights] != [variable.shape for variable in model.weights]:
         raise TrainingError(
             f"This run starts from the weights of {folder.name}, which is another network here, perhaps of another "
-            f"budget. Train both with the same budget: python scripts/train_all.py {command} --force"
+            f"budget. Train both with the same budget: python scripts/train_all.py --only "
+            f"{experiment_of(folder.name)} --force"
         )
     model.set_weights(weights)

@@ -76,3 +76,12 @@ def test_mixing_happens_to_some_batches_and_is_reproducible():
     assert (mixed.max(1) < 1).any() and np.allclose(mixed.sum(1), 1)
     _, plain = collect(make(0.0))
     assert (plain.max(1) == 1).all()
+
+
+def test_weighted_sampling_draws_as_often_as_the_weights_say():
+    """Image 0 four times as often as the others, all batches full, another draw each epoch."""
+    weights = np.where(LABELS == 0, 4.0, 1.0)
+    drawn = [collect(Batches(IMAGES, LABELS, 5, shuffle=True, weights=weights, epoch=epoch))[1] for epoch in range(400)]
+    assert all(len(labels) == 10 for labels in drawn) and not np.array_equal(drawn[0], drawn[1])
+    share = np.bincount(np.concatenate(drawn), minlength=10) / 4000
+    np.testing.assert_allclose(share, weights / weights.sum(), atol=0.03)

@@ -1,5 +1,6 @@
 """The page is served once, over loopback, for all tests of the demo."""
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -32,25 +33,27 @@ def folder(tmp_path_factory):
 def serve():
     """Return a function that serves the page of a folder of runs on a free port and returns `(blocks, address)`."""
     import page
+    import store
 
     from hw2.inference.catalogue import catalogue
 
     started = []
 
-    def start(folder):
+    def start(folder, mcp=False):
         blocks = page.build(catalogue(folder), folder)
         started.append(blocks)
-        _, address, _ = blocks.launch(**page.LAUNCH, prevent_thread_lock=True, max_file_size=2_000_000)
+        _, address, _ = blocks.launch(**page.launch_options(2), prevent_thread_lock=True, mcp_server=mcp)
         return blocks, address
 
     yield start
     for blocks in started:
         blocks.close(verbose=False)
+    store.decoder.close()
 
 
 @pytest.fixture(scope="session")
 def served(serve, folder):
-    return serve(folder)
+    return serve(folder, mcp=importlib.util.find_spec("mcp") is not None)
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,11 @@ def view(request, browser, address):
 
 
 def open_tab(view, name):
+    view.locator("#tabs .tab-container button").first.wait_for()
+    if not view.get_by_role("tab", name=name, exact=True).count():  # on a phone, the last tabs stand in a menu
+        view.locator("#tabs .overflow-menu > button").click()
+        view.locator("#tabs .overflow-dropdown button").filter(has_text=name).click()
+        return
     view.get_by_role("tab", name=name, exact=True).click()
 
 
@@ -80,92 +85,145 @@ def upload(view, place, path):
     view.set_input_files(f"{place} input[type=file]", path)
 
 
+def answer(view):
+    return view.get_by_role("list", name="Most probable classes").get_by_role("listitem")
+
+
+def share(view):
+    """Return the share of the foreground on the page."""
+    return view.locator(".figures:visible dd").first.inner_text()
+
+
+def wait_for_another(view, selector, before):
+    """Wait until the first visible element of a selector has another text than `before`."""
+    view.wait_for_function(
+        "([selector, before]) => { const found = [...document.querySelectorAll(selector)].find(x => x.offsetParent); "
+        "return found && found.innerText !== before; }",
+        arg=[selector, before],
+    )
+
+
 @BOTH
 def test_classify(view):
-    upload(view, "#classify-image", CAT)
-    answers = view.get_by_role("list", name="Most probable classes").get_by_role("listitem")
-    answers.first.wait_for()
-    assert answers.count() == 5 and "%" in answers.first.inner_text()
-    before = answers.first.inner_text()
-    choose(view, "Model", "plain")
-    view.wait_for_function(
-        "before => document.querySelector('.answer li') && document.querySelector('.answer li').innerText !== before",
-        arg=before,
-    )
-    choose(view, "Explain", "tiger")
-    view.get_by_alt_text("The image, in warm colours where it supports the class").wait_for()
-    view.get_by_alt_text("The image as the network receives it, 32 x 32 pixels").wait_for()
-    view.get_by_role("button", name="As data").click()
-    view.get_by_text("superclass").first.wait_for()
+    """An example is answered when the page opens; a click on a class shows its heat map."""
+    answer(view).first.wait_for()
+    assert answer(view).count() == 5 and "%" in answer(view).first.inner_text()
+    assert "example=raccoon" in view.url and "model=best" in view.url
+    before = answer(view).first.inner_text()
+    upload(view, "#picture", CAT)
+    wait_for_another(view, ".answer li", before)
+    before = answer(view).first.inner_text()
+    choose(view, "Model", "Convolutional net")
+    wait_for_another(view, ".answer li", before)
+    assert "example=" not in view.url and "model=plain" in view.url  # an upload has no link
+    second = answer(view).nth(1)
+    name = second.locator(".name").inner_text()
+    second.get_by_role("button").click()
+    view.locator(".answer li.explained .name").filter(has_text=name).wait_for()
+    view.get_by_alt_text("The picture, in warm colours where it supports the class").wait_for()
+    view.get_by_alt_text("The picture as the network receives it, 32 x 32 pixels").wait_for()
+    view.get_by_role("button", name="As data").locator("visible=true").first.click()
+    view.get_by_text("superclass").locator("visible=true").first.wait_for()
     finish(view, "classify")
 
 
 def test_an_example_is_enough(view):
+    answer(view).first.wait_for()
+    before = answer(view).first.inner_text()
     view.get_by_role("button", name="Example: rocket").first.click()
-    view.locator(".answer li").first.wait_for()
+    wait_for_another(view, ".answer li", before)
+    assert "example=rocket" in view.url
     view.get_by_role("button", name="Remove Image").first.click()
     view.locator(".answer li").first.wait_for(state="detached")
+
+
+def test_a_link_opens_the_model_and_the_example(view, address):
+    view.goto(f"{address}?tab=segment&model=seg_book_transpose&example=aeroplane")
+    view.locator(".figures:visible .run").filter(has_text="seg_book_transpose").wait_for()
+    assert view.locator("#picture img").first.get_attribute("src").endswith("/aeroplane.jpg")
+    view.goto(f"{address}?tab=nothing&model=../../etc&example=%3Cscript%3E")
+    answer(view).first.wait_for()
 
 
 def test_an_unreadable_file_is_refused_with_a_message(view, tmp_path):
     path = tmp_path / "drawing.png"
     path.write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>document.title='hacked'</script></svg>")
-    upload(view, "#classify-image", str(path))
+    answer(view).first.wait_for()
+    upload(view, "#picture", str(path))
     view.get_by_text("This is not an image that can be read here").first.wait_for()
     assert "hacked" not in view.title()
-    upload_again = view.locator("#classify-image").get_by_role("button", name="Remove Image")
-    if upload_again.count():
-        upload_again.click()
-    upload(view, "#classify-image", CAT)
-    view.locator(".answer li").first.wait_for()
+    answer(view).first.wait_for(state="detached")
+    upload(view, "#picture", CAT)
+    answer(view).first.wait_for()
 
 
 @BOTH
 def test_segment(view):
+    """The picture serves this tab too; the answer follows the keyboard, and a number while it is typed."""
+    answer(view).first.wait_for()
+    view.get_by_role("button", name="Example: aeroplane").first.click()
     open_tab(view, "Segment")
-    upload(view, "#segment-image", PLANE)
-    share = view.locator(".figures:visible dd").first
-    share.wait_for()
-    before = share.inner_text()
+    view.locator(".figures:visible dd").first.wait_for()
+    before = share(view)
     assert before.endswith("%")
-    threshold = view.get_by_role("spinbutton", name="Threshold")
-    threshold.fill("0.9")
-    threshold.press("Enter")
-    threshold.press("Tab")
-    view.get_by_role("button", name="Segment", exact=True).click()
-    view.wait_for_function(
-        "before => [...document.querySelectorAll('.figures dd')].some(x => x.offsetParent && x.innerText.endsWith('%') "
-        "&& x.innerText !== before)",
-        arg=before,
-    )
-    for text in ("The image with the foreground coloured", "The foreground on a transparent background"):
-        view.get_by_alt_text(text).wait_for()
+    slider = view.locator("#segment-threshold input[type=range]")
+    slider.focus()
+    for _ in range(30):
+        slider.press("ArrowRight")
+    wait_for_another(view, ".figures dd", before)
+    before = share(view)
+    number = view.locator("#segment-threshold input[type=number]")
+    number.click()
+    number.fill("")
+    number.press_sequentially("0.99")  # the field keeps the focus
+    wait_for_another(view, ".figures dd", before)
+    assert view.locator(".toast-body").count() == 0
+    view.get_by_alt_text("The foreground on the chosen background").wait_for()
+    view.get_by_role("button", name="Cut out in full size").click()
+    view.get_by_text("aeroplane-full-size-cut-out").first.wait_for()
+    finish(view, "segment")
+
+
+def test_a_mask_does_not_outlive_its_picture(view):
+    answer(view).first.wait_for()
+    open_tab(view, "Segment")
+    upload(view, "#picture", PLANE)
+    view.locator(".figures:visible dd").first.wait_for()
     view.get_by_role("button", name="Compare with a mask of your own").click()
     upload(view, "#segment-truth", PLANE_MASK)
-    view.locator(".figures:visible").get_by_text("Dice").wait_for()
+    dice = view.locator(".figures:visible").get_by_text("Dice")
+    dice.wait_for()
     view.get_by_alt_text("Agreement with the true mask, by colour").wait_for()
-    finish(view, "segment")
+    view.get_by_role("button", name="Example: sea").first.click()  # of the same size
+    dice.wait_for(state="detached")
+    view.locator("#segment-truth img").wait_for(state="detached")
+    view.locator(".figures:visible dd").first.wait_for()
+    view.get_by_role("button", name="Try it: the aeroplane and its mask").click()
+    dice.wait_for()
+    view.wait_for_timeout(500)
+    assert dice.count() == 1  # the change of the picture has not removed the mask that came with it
 
 
 @BOTH
 def test_compare(view):
+    answer(view).first.wait_for()
     open_tab(view, "Compare")
-    upload(view, "#compare-image", CAT)
-    view.locator("#compare-image img").first.wait_for()
+    view.get_by_text("Agreement of the two masks").wait_for()
     view.get_by_role("button", name="Classify with all models").click()
     view.get_by_text("7 of 7 models").wait_for()
-    view.get_by_role("grid", name="Answers").get_by_role("gridcell", name="best+mirror_shift").wait_for()
-    upload(view, "#pair-image", PLANE)
-    view.get_by_text("IoU of the two masks").wait_for()
+    table = view.get_by_role("table", name="Answers")
+    assert table.get_by_role("rowheader").count() == 7
+    assert table.get_by_text("Our best single network").count() == 1
     finish(view, "compare")
 
 
 @BOTH
 def test_results(view):
     open_tab(view, "Results")
+    assert not view.locator("#picture").is_visible()
     board = view.get_by_role("grid", name="Classification")
     cells = board.get_by_role("gridcell")
-    cells.filter(has_text="best+mirror_shift").first.wait_for()
+    cells.filter(has_text="Ensemble of 2 networks").first.wait_for()
 
     def accuracies():
         rows = [row for row in board.get_by_role("row").all() if row.get_by_role("gridcell").count()]
@@ -177,10 +235,38 @@ def test_results(view):
     header = board.get_by_role("columnheader", name="Accuracy, %")
     header.get_by_role("button", name="Open cell menu").click()
     view.get_by_role("menuitem", name="Sort ascending").click()
-    board.get_by_role("row").nth(1).get_by_role(
-        "gridcell", name=str(min(shown)).removesuffix(".0"), exact=True
-    ).wait_for()
+    lowest = board.get_by_role("row").nth(1).get_by_role("gridcell").nth(1)
+    sync_api.expect(lowest).to_have_text(f"{min(shown):.2f}", timeout=WAIT)
     assert accuracies() == sorted(shown)
-    choose(view, "Quantity", "validation loss")
-    view.get_by_role("img").filter(has_text="validation loss").first.wait_for()
     finish(view, "results")
+
+
+def lines(view):
+    """Return `{run: values}` of the points in the plot of training curves."""
+    found = {}
+    for label in view.locator("#curves svg [aria-label^='epoch:']").evaluate_all(
+        "marks => marks.map(mark => mark.getAttribute('aria-label'))"
+    ):
+        parts = dict(part.split(": ", 1) for part in label.split("; "))
+        found.setdefault(parts["run"], set()).add(round(float(parts["value"]), 3))
+    return found
+
+
+def test_the_curves_are_those_of_the_chosen_runs_and_quantity(view):
+    open_tab(view, "Results")
+    view.locator("#curves svg [aria-label^='epoch:']").first.wait_for()
+    assert "plain" in lines(view) and all(values == {0.1, 0.2, 0.3} for values in lines(view).values())
+    choose(view, "Quantity", "validation loss")
+    view.locator("#curves svg [aria-label*='value: 4;']").first.wait_for()
+    assert all(values == {4, 2, 1.333} for values in lines(view).values())
+    view.get_by_text("Validation loss after each epoch").wait_for()
+    view.locator("#curve-runs .token").filter(has_text="plain").get_by_role("button").click()
+    view.wait_for_function("() => !document.querySelector('#curves').innerHTML.includes('run: plain')")
+    assert "best" in lines(view) and "plain" not in view.locator("#curves svg").first.text_content()
+
+
+def test_about(view):
+    open_tab(view, "About")
+    view.get_by_text("it cannot say that it does not know").wait_for()
+    assert "sweet pepper" in view.locator(".about").inner_text() and not view.locator("#picture").is_visible()
+    finish(view, "about")

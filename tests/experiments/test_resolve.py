@@ -14,7 +14,8 @@ from hw2.models.registry import NETWORKS
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 FINISHED = sorted(config.parent for budget in ("cpu", "gpu") for config in RESULTS.glob(f"{budget}/*/config.json"))
 TRAINED = [name for name, entry in EXPERIMENTS.items() if isinstance(entry, Experiment)]
-KEYS = ["experiment", "budget", "seed", "task", "data", "model", "model_arguments", "weights", "phases", "extras"]
+KEYS = ["experiment", "budget", "seed", "task", "data", "model", "model_arguments"]
+KEYS += ["weights", "teachers", "teacher_share", "phases", "extras"]
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -37,8 +38,8 @@ def test_a_configuration_holds_the_values_of_its_budget_and_the_defaults():
     cpu, gpu = resolve("scratch_final", "cpu", 2), resolve("scratch_final", "gpu", 2)
     assert cpu["data"] == {"source": "cifar100", "train": 45_000, "validation": 5_000, "test": 10_000, "classes": 100}
     assert cpu["model_arguments"] == {"image_size": 32, "filters": [64, 192, 384], "units": 2}
-    assert gpu["model_arguments"] == {"image_size": 32, "filters": [128, 384, 512], "units": 3}
-    assert [phase["epochs"] for phase in cpu["phases"] + gpu["phases"]] == [12, 20, 30, 60]
+    assert gpu["model_arguments"] == {"image_size": 32, "filters": [96, 288, 512], "units": 2}
+    assert [phase["epochs"] for phase in cpu["phases"] + gpu["phases"]] == [12, 20, 12, 20]
     assert cpu["phases"][0] == {
         "epochs": 12,
         "learning_rate": 0.2,

@@ -16,7 +16,7 @@ from hw2.experiments.schema import (
 )
 
 PHASE = Phase(epochs=1, learning_rate=1e-3)
-CLASSIFIER = Experiment(question="", cost="", model="vgg16_classifier", model_arguments={"head": "dense"}, phases=())
+CLASSIFIER = Experiment(question="", model="vgg16_classifier", model_arguments={"head": "dense"}, phases=())
 SEGMENTER = dataclasses.replace(CLASSIFIER, model="seg_unet", model_arguments={}, num_classes=2, task="segmentation")
 
 
@@ -30,8 +30,8 @@ RIGHT = {
     "features": dataclasses.replace(trained(CLASSIFIER), weights="imagenet", extras=("grad_cam",), seeds=2),
     "longer": dataclasses.replace(trained(CLASSIFIER, schedule="plateau"), weights="features"),
     "segmenter": trained(SEGMENTER, trainable="decoder", joint=("joint_flip",), augment=("jitter",), loss="both"),
-    "baselines": Baselines(question="", cost=""),
-    "ensemble": Ensemble(question="", cost="", members=("classifier", "features-seed1")),
+    "baselines": Baselines(question=""),
+    "ensemble": Ensemble(question="", members=("classifier", "features-seed1")),
 }
 
 # each: an entry with one wrong value, the value, and some of the values that may stand there
@@ -61,9 +61,17 @@ TYPOS = {
         ["imagenet", "features"],
     ),
     "extra": (dataclasses.replace(CLASSIFIER, extras=("robust",)), "robust", ["robustness", "grad_cam"]),
-    "extra of the task": (dataclasses.replace(SEGMENTER, extras=("grad_cam",)), "grad_cam", []),
+    "extra of the task": (
+        dataclasses.replace(SEGMENTER, extras=("grad_cam",)),
+        "grad_cam",
+        ["test_time_augmentation"],
+    ),
     "optimizer": (trained(CLASSIFIER, optimizer="adam"), "adam", ["adamw", "sgd"]),
     "schedule": (trained(CLASSIFIER, schedule="cosin"), "cosin", ["cosine", "constant", "plateau"]),
+    "sampling": (trained(SEGMENTER, sampling="rare"), "rare", ["uniform", "repeat_factor"]),
+    "sampling of the task": (trained(CLASSIFIER, sampling="repeat_factor"), "repeat_factor", ["uniform"]),
+    "teacher": (dataclasses.replace(CLASSIFIER, teachers=("nobody",)), "nobody", ["classifier", "features-seed1"]),
+    "teacher of another task": (dataclasses.replace(CLASSIFIER, teachers=("segmenter",)), "segmenter", ["features"]),
     "loss": (trained(SEGMENTER, loss="dise"), "dise", ["cross_entropy", "dice", "both"]),
     "loss of the task": (trained(CLASSIFIER, loss="dice"), "dice", ["cross_entropy"]),
     "trainable": (trained(CLASSIFIER, trainable="block6"), "block6", ["", "block1", "block5", "head"]),
@@ -75,13 +83,13 @@ TYPOS = {
     "mix": (trained(CLASSIFIER, mix=("cutmixup",)), "cutmixup", ["mixup", "cutmix"]),
     "trainable on the cpu": (trained(CLASSIFIER, trainable=ByBudget(cpu="blok4", gpu="")), "blok4", ["block4"]),
     "trainable on the gpu": (trained(CLASSIFIER, trainable=ByBudget(cpu="block4", gpu="blok")), "blok", ["block4"]),
-    "member": (Ensemble(question="", cost="", members=("features", "nobody")), "nobody", ["classifier", "features"]),
+    "member": (Ensemble(question="", members=("features", "nobody")), "nobody", ["classifier", "features"]),
     "member's seed": (
-        Ensemble(question="", cost="", members=("features", "features-seed2")),
+        Ensemble(question="", members=("features", "features-seed2")),
         "features-seed2",
         ["features-seed1"],
     ),
-    "member of another task": (Ensemble(question="", cost="", members=("segmenter",)), "segmenter", ["features"]),
+    "member of another task": (Ensemble(question="", members=("segmenter",)), "segmenter", ["features"]),
 }
 
 

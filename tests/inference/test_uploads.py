@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from hostile_files import encoded, hostile, png
+from hostile_files import encoded, hostile, many_scans, png
 from PIL import Image, ImageFile
 
 from hw2.errors import ImageError
@@ -155,6 +155,13 @@ def test_bombs_are_refused_before_decoding(tmp_path, halves, monkeypatch):
     for name in ("bomb.png", "bomb_13000.png", "bomb.gif", "bomb.bmp"):
         with pytest.raises(ImageError, match="too large"):
             read(tmp_path, files[name], name)
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_decoding(tmp_path, monkeypatch):
+    assert read(tmp_path, many_scans(40)).shape == (64, 64, 3)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"more than 64 scans.*too long to decode"):
+        read(tmp_path, many_scans(300))
 
 
 def test_truncated_and_altered_bytes_give_an_image_or_a_message(tmp_path, halves):

@@ -1,4 +1,4 @@
-"""The report's text, and its cells executed as Quarto does. Needs nbclient, nbformat and ipykernel, not pytest."""
+"""The report's pages, and their cells executed as Quarto does. Needs nbclient, nbformat and ipykernel, not pytest."""
 
 import json
 import re
@@ -27,8 +27,11 @@ sys.meta_path.insert(0, Blocker())
 SHOW = "import json; print(json.dumps([getattr(v, '_repr_markdown_', v.__str__)() for v in [{}]]))"
 
 
+PAGES = ("index", "appendix-classification", "appendix-segmentation", "appendix-runs")
+
+
 def source(path=REPORT / "index.qmd"):
-    """Return the report's text with its parts included."""
+    """Return the text of a page with its parts included; by default, of the article."""
     return re.sub(r"\{\{< include (\S+) >\}\}", lambda match: source(path.parent / match[1]), path.read_text())
 
 
@@ -39,15 +42,19 @@ def start_kernel():
     return manager
 
 
-def execute(manager, folder, draw=False):
-    """Run all cells on a folder of runs, without any framework, and return the text with their output.
+def execute(manager, folder, draw=False, pages=PAGES):
+    """Run all cells on a folder of runs, without any framework, and return the text with their output, by page.
 
     draw: draw one plot of each kind; the others are made and not drawn, which is quick.
     """
+    return {page: _execute(manager, folder, draw, source(REPORT / f"{page}.qmd")) for page in pages}
+
+
+def _execute(manager, folder, draw, page):
     code = nbformat.v4.new_code_cell
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [code(BLOCK + f"os.environ['HW2_RESULTS'] = {str(folder)!r}")]
-    parts = re.split(CELL, source())
+    parts = re.split(CELL, page)
     kinds, drawn = set(), set()
     for position, part in enumerate(parts):
         if position % 2:
@@ -68,8 +75,6 @@ def execute(manager, folder, draw=False):
     for position, part in enumerate(parts):
         if position % 2:
             outputs = next(ran)["outputs"]
-            written = "".join(output.get("text", "") for output in outputs)
-            text += written if "output: asis" in part else ""
             forms = {form for output in outputs for form in output.get("data", {})}
             if position in drawn:
                 assert "image/svg+xml" in forms, part
@@ -86,12 +91,20 @@ def execute(manager, folder, draw=False):
     return text
 
 
-def check(text):
+def words(text):
+    """Return the number of words of a page that a reader sees: captions and answers too, numbers of tables not."""
+    text = re.sub(r"\A---\n.*?\n---\n|<!--.*?-->|```\{=html\}.*?```", " ", text, flags=re.DOTALL)
+    text = re.sub(r"^:::.*$|\{[^}]*\}|\[?-?@[\w-]+\]?|[|*#`]", " ", text, flags=re.MULTILINE)
+    return len(re.findall(r"\S*\w\S*", text))
+
+
+def check(pages):
     """Assert what holds for any results: no missing value in the text, and a short abstract."""
-    found = re.search(r".{0,80}(\bnan\b|\bNone\b|\binf\b|Traceback).{0,80}", text)
-    assert not found, found
-    abstract = re.search(r"\*\*Abstract\.\*\*(.*?)^:::", text, re.DOTALL | re.MULTILINE)[1]
-    assert len(abstract.split()) <= 150
+    for text in pages.values():
+        found = re.search(r".{0,80}(\bnan\b|\bNone\b|\binf\b|Traceback).{0,80}", text)
+        assert not found, found
+    abstract = re.search(r"\*\*Abstract\.\*\*(.*?)^:::", pages["index"], re.DOTALL | re.MULTILINE)[1]
+    assert len(abstract.split()) <= 120, len(abstract.split())
 
 
 if __name__ == "__main__":  # python cells.py FOLDER: run all cells in this interpreter's environment

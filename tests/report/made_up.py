@@ -161,3 +161,15 @@ def truth_of(index):
 def photograph(rng):
     """Return the bytes of a JPEG file of noise, of the size of `truth_of`, as a uint8 array."""
     return encode(rng.integers(0, 255, (60, 80, 3)).astype(np.uint8))
+
+
+def change_metrics(folder, run, **changes):
+    """Replace values of a run's metrics. changes: by path, with "__" between the keys."""
+    metrics = files.read_json(folder / run / "metrics.json")
+    for path, value in changes.items():
+        *keys, last = path.split("__")
+        place = metrics
+        for key in keys:
+            place = place[key]
+        place[last] = value
+    files.write_json(folder / run / "metrics.json", metrics)

@@ -1,8 +1,10 @@
 """The command as a user gives it, in a process of its own."""
 
 import argparse
+import errno
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +65,31 @@ def test_list_needs_no_backend_and_names_every_experiment(finished):
     assert "accuracy 45.7%, 60 s" in out and out.startswith(f"{finished.parent}:")
 
 
+def test_list_estimates_what_is_not_finished(tmp_path):
+    estimates = {}
+    for budget in ("cpu", "gpu", "smoke"):
+        (tmp_path / budget).mkdir()
+        code, out, _ = train_all("--list", "--only", "scratch_plain", "seg_baselines", "--results", tmp_path / budget)
+        assert code == 0
+        estimates[budget] = [line.split("missing")[1].strip() for line in out.splitlines() if "missing" in line]
+    assert re.fullmatch(r"estimated \d+ min \(2 cores with AMX\), \d+ min \(2 cores without\)", estimates["cpu"][0])
+    assert len(estimates["cpu"]) == 4 and len(set(estimates["cpu"][:3])) == 1
+    assert all("(T4)" in text and "(A100)" in text for text in estimates["gpu"][:3])
+    assert estimates["cpu"][3:] == estimates["gpu"][3:] == [""] and set(estimates["smoke"]) == {""}
+
+
+def test_a_dry_run_needs_no_data_and_keeps_nothing(tmp_path):
+    names = ("vgg16_features_linear", "ensemble_mixed")
+    code, out, err = train_all(
+        *("--budget", "smoke", "--dry-run", "--only", *names, "--data-dir", tmp_path, "--results", tmp_path / "r")
+    )
+    assert code == 0, err
+    header, row = out.splitlines()
+    assert header.split()[:2] == ["run", "seeds"] and row.split()[:2] == ["vgg16_features_linear", "1"]
+    assert float(row.split()[2]) == pytest.approx(0.94, abs=0.01)  # million parameters
+    assert not list(tmp_path.iterdir())
+
+
 def test_verify_names_every_changed_file(finished):
     code, out, err = train_all("--verify", "--results", finished.parent)
     assert (code, err) == (0, "") and "1 of 1 finished runs" in out
@@ -76,6 +103,7 @@ def test_verify_names_every_changed_file(finished):
     [
         (("--only", "vgg61"), "there is no experiment vgg61; --list"),
         (("--seed", "-1"), "argument --seed"),
+        (("--ray", "local", "--jobs", "2"), "--ray goes neither with --jobs"),
         (("--jobs", "2", "--force"), "--jobs takes a number from 1; with --force it must be 1"),
     ],
 )
@@ -124,6 +152,21 @@ def test_a_run_of_another_process_alone_is_no_success(tmp_path, capsys):
     assert "ensemble_mixed: another process is training it" in capsys.readouterr().err
 
 
+def test_a_file_system_without_locks_gets_files_in_their_place(tmp_path, capsys, monkeypatch):
+    """As on Google Drive: a lock is a file, which is deleted at the end."""
+    fcntl = pytest.importorskip("fcntl", reason="Windows has locks of another kind")
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    arguments = argparse.Namespace(results=tmp_path / "r", force=False)
+    failed, busy = script("train_all").train_each([("ensemble_mixed", 0)], "cpu", arguments)
+    assert (failed, busy) == ([("ensemble_mixed", 0)], [])  # begun, though its members are not there
+    assert "scratch_final" in capsys.readouterr().err
+    assert not (tmp_path / "r" / "ensemble_mixed" / runs.LOCK).exists()
+
+
 def children_of(pid):
     found = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True).stdout.split()
     return [int(child) for child in found]
@@ -153,8 +196,8 @@ def test_sigterm_ends_the_children_as_well(tmp_path):
     assert {runs.run_state(tmp_path / "r" / name) for name in names} <= {"unfinished", "finished"}
 
 
-# An entry of each kind; the README's first command rehearses all of them on TensorFlow.
-SOME = ("vgg16_features_flip", "scratch_final", "seg_unet_scratch_both")
+# A small entry of each kind; the README's first command rehearses all entries on TensorFlow.
+SOME = ("vgg16_features_linear", "scratch_plain", "seg_book_bilinear")
 ALL = [name for name in EXPERIMENTS if name != "ensemble_scratch_final"]  # needs further seeds
 
 

@@ -21,6 +21,8 @@ CONFIG = {
     "model": "seg_unet",
     "model_arguments": {"image_size": 32, "filters": [8, 12, 16], "decoder_filters": [12, 8]},
     "weights": None,
+    "teachers": [],
+    "teacher_share": 0.0,
     "extras": [],
     "phases": [
         {
@@ -230,3 +232,37 @@ def test_loss_and_metric_of_a_phase():
         truth = task.targets(np.zeros((2, 32, 32), np.uint8), CONFIG)
         assert logits.shape[-1] == outputs and np.isfinite(float(loss(truth, logits)))
         assert metric.name == task.METRIC == "iou" and metric.union.shape == (outputs,)
+
+
+def test_sampling_weights_by_hand():
+    """Class 1 in all images, class 2 in one of a hundred: its image is drawn sqrt(0.1 / 0.01) times as often."""
+    labels = np.ones((100, 4, 4), np.uint8)
+    labels[7, 0, 0] = 2
+    labels[9, 0, 0] = VOID
+    weights = task.sampling_weights(labels, of_classes(21))
+    assert weights[7] == pytest.approx(np.sqrt(10)) and (np.delete(weights, 7) == 1).all()
+
+
+@pytest.mark.parametrize("classes", [2, 21])
+def test_mirrored_probabilities_are_averaged(classes):
+    """A model that looks at columns answers otherwise on mirror images: the mean is that of both, mirrored back."""
+    inputs = keras.Input((16, 16, 3))
+    outputs = 1 if classes == 2 else classes
+    columns = np.linspace(-2, 2, 16, dtype=np.float32)[None, None, :, None] * np.ones((1, 16, 1, outputs), np.float32)
+    x = keras.layers.Conv2D(outputs, 1, kernel_initializer="zeros")(inputs)
+    model = keras.Model(inputs, x + keras.ops.convert_to_tensor(columns * np.arange(1, outputs + 1)))
+    images, masks = np.zeros((3, 16, 16, 3), np.uint8), np.zeros((3, 16, 16), np.uint8)
+    split = splits.MaskSplit(images, masks, ["a", "b", "c"])
+    plain = np.stack(list(task.probabilities(model, split)))
+    mirrored = np.stack(list(task.probabilities(model, split, mirrored=True)))
+    np.testing.assert_allclose(mirrored, (plain + plain[:, :, ::-1]) / 2, atol=2e-3)
+    assert np.abs(mirrored - plain).max() > 0.05
+
+
+def test_a_mirrored_view_is_measured_beside_the_plain_one():
+    config = of_classes(2, validation=5, test=7) | {"extras": ["test_time_augmentation"]}
+    _, validation = task.load_training(config, None)
+    figures = task.measure(config, red_against_blue(1), validation, None).figures
+    view = figures["test_time_augmentation"]["mirror"]
+    assert view["test"]["iou"] == pytest.approx(figures["test"]["iou"], abs=1e-3)  # pixels alone: no other answer
+    assert set(view) == {"threshold", "network_iou", "validation", "test", "checkerboard"}

@@ -32,7 +32,7 @@ def data():
 
 
 def inputs(model, phase, data, folder):
-    return inputs_of_phase(model, phase, data, data, folder, lambda line: None)
+    return inputs_of_phase(model, phase, data.images, data.labels, data.images, folder, lambda line: None)
 
 
 def test_layers_are_trained_from_the_first_of_the_name():

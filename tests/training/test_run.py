@@ -1,11 +1,12 @@
 """Whole runs of a small network on synthetic data: what they leave, weights of another run, refusals."""
 
 import json
+import signal
 
 import keras
 import numpy as np
 import pytest
-from small_runs import SCRATCH, VGG16, configuration, interrupt_at, outcome, run
+from small_runs import SCRATCH, VGG16, configuration, interrupt_at, outcome, run, start
 
 from hw2 import files, runs
 from hw2.data import splits, synthetic
@@ -74,11 +75,26 @@ def test_figures_are_those_of_the_stored_predictions_and_of_the_stored_model(fin
     np.testing.assert_allclose(logits, arrays["test_logits"], rtol=2e-3, atol=2e-3)
 
 
+def test_a_run_killed_and_interrupted_ends_with_the_same_numbers(finished, tmp_path):
+    """SIGKILL in a process of its own, where nothing can be cleaned up; then Ctrl-C, in the next phase."""
+    process = start(tmp_path, VGG16, "'phase 1 epoch 3' in line and os.kill(os.getpid(), signal.SIGKILL)")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, errors
+    folder = tmp_path / "results" / "small"
+    assert [row["epoch"] for row in files.read_csv(folder / "history.csv")] == [1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, VGG16, log=interrupt_at("phase 2 epoch 3"))
+    assert runs.run_state(folder) == "unfinished"
+    assert files.read_csv(folder / "history.csv")[-1]["phase"] == 2
+    run(tmp_path, VGG16)
+    assert_same(outcome(finished[0]), outcome(tmp_path))
+
+
 @pytest.mark.parametrize("writer", ["write_csv", "write_arrays", "write_json"])
 def test_an_end_between_the_last_epoch_and_the_last_file(finished, tmp_path, monkeypatch, writer):
     """A kill after training, before any of the last files: the next start writes them all."""
-    config = VGG16 | {"phases": VGG16["phases"][:1]}
-    trained = [row for row in files.read_csv(finished[0] / "results/small/history.csv") if row["phase"] == 1]
+    config = VGG16 | {"phases": [VGG16["phases"][0] | {"epochs": 1}]}
+    trained = files.read_csv(finished[0] / "results" / "small" / "history.csv")[:1]
     write, epochs = getattr(files, writer), []
 
     def cut(path, *arguments, **options):
@@ -94,7 +110,7 @@ def test_an_end_between_the_last_epoch_and_the_last_file(finished, tmp_path, mon
     names = {path.name for path in (tmp_path / "results" / "small").iterdir()}
     assert names == {path.name for path in (finished[0] / "results" / "small").iterdir()}
     history = files.read_csv(tmp_path / "results" / "small" / "history.csv")
-    assert [row["loss"] for row in history] == [row["loss"] for row in trained]
+    assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in trained], rel=1e-6)
 
 
 def test_a_finished_run_is_skipped_and_another_configuration_refused(finished):
@@ -191,7 +207,8 @@ def test_interruption_while_images_are_small(scratch, tmp_path):
 
 def test_whitening_is_that_of_the_training_images(tmp_path):
     """Set before the first phase, the same at each phase's size, never trained, and stored with the model."""
-    config = configuration("whitened_classifier", SCRATCH["phases"], {"filters": [4, 6, 8], "image_size": 24})
+    phases = [phase | {"epochs": 1, "augment": [], "mix": []} for phase in SCRATCH["phases"]]
+    config = configuration("whitened_classifier", phases, {"filters": [4, 6, 8], "image_size": 24})
     run(tmp_path, config)
     layer = keras.models.load_model(tmp_path / "results" / "small" / "model.keras").get_layer("stem_whitening")
     model = build_model(config)
@@ -246,7 +263,7 @@ def test_weights_of_another_run(scratch, tmp_path):
 
 def test_force_trains_again(scratch, tmp_path):
     """The earlier files go, the same numbers come."""
-    config = SCRATCH | {"extras": []}
+    config = SCRATCH | {"extras": [], "phases": SCRATCH["phases"][1:]}
     run(tmp_path, config)
     before = outcome(tmp_path)
     (tmp_path / "results" / "small" / "images.csv").write_text("left by another task\n")

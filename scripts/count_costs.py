@@ -1,4 +1,4 @@
-"""Write `scripts/multiply_adds.json`, from which `train_all.py --list` estimates costs without building networks.
+"""Write `scripts/network_costs.json`, from which `train_all.py --list` estimates costs without building networks.
 
 Needed after a change of a network or of an entry's arguments; `tests/scripts/test_costs.py` says when.
 """
@@ -11,7 +11,7 @@ from hw2.experiments.costs import image_sizes, network_key
 from hw2.experiments.resolve import resolve
 from hw2.experiments.schema import Experiment
 
-TABLE = Path(__file__).with_name("multiply_adds.json")
+TABLE = Path(__file__).with_name("network_costs.json")
 BUDGETS = ("cpu", "gpu")  # the smoke budget takes minutes, and needs no estimate
 
 
@@ -27,13 +27,13 @@ def networks():
 
 
 def count():
-    """Return `{key: {stage: multiply-adds}}`, see `hw2.models.cost.multiply_adds_of_stages`, of all `networks`."""
-    from hw2.models.cost import multiply_adds_of_stages
+    """Return `{key: {stage: [multiply_adds, values]}}` of all `networks`, see `hw2.models.cost.cost_of_stages`."""
+    from hw2.models.cost import cost_of_stages
     from hw2.models.registry import NETWORKS
     from hw2.training.run import build_model
 
     return {
-        key: multiply_adds_of_stages(build_model(config, size), NETWORKS[config["model"]].stages)
+        key: cost_of_stages(build_model(config, size), NETWORKS[config["model"]].stages)
         for key, (config, size) in networks().items()
     }
 

@@ -1,0 +1,26 @@
+"""Targets for a network that learns from others.
+
+Hinton et al., "Distilling the Knowledge in a Neural Network", 2015: the answers of an ensemble tell how similar classes
+are, which labels do not. Here at temperature 1, since the teachers were trained with smoothed and mixed labels and are
+never certain.
+"""
+
+import keras
+import numpy as np
+from scipy.special import softmax
+
+from hw2 import runs
+from hw2.data.batches import predict
+
+
+def mean_answers(folders, images):
+    """Return the teachers' mean probabilities of each image and its mirror image, (n, classes) float32.
+
+    folders: of the finished runs that teach. images: (n, height, width, 3) uint8.
+    """
+    total = 0.0
+    for folder in folders:
+        teacher = keras.models.load_model(folder / runs.MODEL, compile=False)
+        for view in (images, images[:, :, ::-1]):
+            total = total + softmax(np.asarray(predict(teacher, view), np.float64), axis=-1)
+    return (total / (2 * len(folders))).astype(np.float32)

@@ -1,0 +1,43 @@
+"""README shows the committed results, and the picture of the report shows them too."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results" / "cpu"
+sys.path[:0] = [str(ROOT / "report"), str(Path(__file__).parent)]
+pytest.importorskip("jinja2", reason="the report's own requirements are not installed")
+import made_up  # noqa: E402
+import readme  # noqa: E402
+from claims import Comparisons  # noqa: E402
+from runs import Runs  # noqa: E402
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="no runs are stored here")
+def test_readme_shows_the_committed_results():
+    c = Comparisons(Runs(RESULTS))
+    text = readme.README.read_text()
+    assert readme.with_results(text, c) == text, "run `python report/readme.py`"
+    assert readme.shown(readme.PICTURE) == readme.drawn(c), "run `python report/readme.py`"
+    assert readme.PICTURE.stat().st_size < 100_000
+
+
+def test_only_the_part_between_the_markers_changes(tmp_path):
+    c = Comparisons(Runs(made_up.write(tmp_path, ["vgg16_features_dense_bn", "seg_unet_scratch"])))
+    text = readme.with_results(f"before\n{readme.START}old\n{readme.END}after\n", c)
+    assert text.startswith(f"before\n{readme.START}| task") and text.endswith(f"{readme.END}after\n")
+    assert "old" not in text and text.count("\n| ") == 3
+    assert "| CIFAR-100, test accuracy | frozen VGG16, dense head | " in text
+    assert readme.with_results(text, c) == text
+
+
+def test_the_picture_records_what_it_shows(tmp_path):
+    c = Comparisons(Runs(made_up.write(tmp_path / "runs", ["vgg16_full"])))
+    readme.draw(c, tmp_path / "figure.png")
+    assert readme.shown(tmp_path / "figure.png") == readme.drawn(c)
+    shutil.rmtree(tmp_path / "runs")
+    made_up.write(tmp_path / "runs", ["vgg16_full"], seed=1)
+    assert readme.shown(tmp_path / "figure.png") != readme.drawn(Comparisons(Runs(tmp_path / "runs")))

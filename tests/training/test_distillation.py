@@ -1,0 +1,52 @@
+"""A network that learns from the answers of others."""
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import softmax
+from small_runs import SCRATCH, run
+
+from hw2.data import splits
+from hw2.errors import TrainingError
+from hw2.training.distillation import mean_answers
+from hw2.training.run import training_targets
+
+SHORT = SCRATCH | {"extras": [], "phases": SCRATCH["phases"][1:]}
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teachers")
+    for seed in (0, 1):
+        run(folder, SHORT | {"seed": seed}, f"teacher{seed}")
+    return folder / "results"
+
+
+def test_answers_are_the_mean_over_teachers_and_mirror_images(teachers):
+    train, _ = splits.load_training(SHORT["data"], None)
+    images = train.images[:6]
+    models = [keras.models.load_model(teachers / f"teacher{seed}" / "model.keras") for seed in (0, 1)]
+    views = (images.astype("float32"), images[:, :, ::-1].astype("float32"))
+    expected = np.mean([softmax(model.predict_on_batch(view), -1) for model in models for view in views], 0)
+    answers = mean_answers([teachers / "teacher0", teachers / "teacher1"], images)
+    assert answers.shape == (6, 30) and answers.dtype == np.float32
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
+def test_targets_mix_labels_and_answers_and_a_missing_teacher_is_named(teachers):
+    from hw2.tasks import classification
+
+    train, _ = splits.load_training(SHORT["data"], None)
+    config = SHORT | {"teachers": ["teacher0"], "teacher_share": 0.25}
+    targets = training_targets(config, classification, train, teachers)
+    answers = mean_answers([teachers / "teacher0"], train.images)
+    labels = np.eye(30)[train.labels]
+    np.testing.assert_allclose(targets, 0.75 * labels + 0.25 * answers, atol=1e-6)
+    assert training_targets(SHORT, classification, train, teachers).sum() == len(train.labels)
+    with pytest.raises(TrainingError, match=r"learns from the answers of teacher7.*--only teacher7"):
+        training_targets(config | {"teachers": ["teacher7"]}, classification, train, teachers)
+
+
+def test_a_student_trains_and_records_its_teachers(teachers):
+    metrics = run(teachers.parent, SHORT | {"teachers": ["teacher0", "teacher1"], "teacher_share": 0.5}, "student")
+    assert metrics["test"]["accuracy"] > 0

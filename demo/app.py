@@ -4,7 +4,11 @@ It serves the finished runs of one budget and needs no network. --help lists the
 """
 
 import argparse
+import contextlib
+import importlib.util
+import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -14,50 +18,65 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+UPLOADS = "hw2-demo-"  # begins the names of the folders that hold uploads
 
 
 def main():
     arguments = parse_arguments()
-    if arguments.port is not None:
-        refuse_port_in_use(arguments.host, arguments.port)
+    refuse_address(arguments.host, arguments.port or 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that `finally` is executed
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # uploads lie here for some minutes (see `page.KEEP_SECONDS`) and are deleted when the server ends
-    with tempfile.TemporaryDirectory(prefix="hw2-demo-") as folder:
+    # without a GPU, TensorFlow reports the missing driver as an error
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel("ERROR")  # else it warns of every model that is compiled
+    with uploads_folder() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         print("Loading ...", flush=True)
         import page  # late, so that wrong arguments are answered at once: TensorFlow and Gradio take seconds to import
+        import store
 
+        from hw2.hardware import choose_precision
         from hw2.inference.catalogue import catalogue
         from hw2.runs import results_folder
 
         results_dir = arguments.results or results_folder(ROOT / "results")
+        if not results_dir.is_dir():
+            print(f"There is no folder {results_dir}; the page names the command that trains models.", flush=True)
         found = catalogue(results_dir)
-        blocks = page.build(found, results_dir)
+        report = page.REPORT if (page.REPORT / "index.html").exists() and not arguments.auth else None
+        blocks = page.build(found, results_dir, report=report is not None, max_upload_mb=arguments.max_upload_mb)
+        choose_precision()  # TensorFlow looks for a GPU now and reports it above the address, not below
+        threading.Thread(target=page.warm_up, args=(found.models,), daemon=True).start()
         try:
-            serve(page, blocks, arguments)
-            threading.Thread(target=page.warm_up, args=(found.models,)).start()
+            serve(page, blocks, arguments, report)
+            print(f"{len(found.models)} models from {results_dir}. Press Ctrl-C to stop.", flush=True)
             while True:  # many short waits: on Windows Ctrl-C cannot interrupt one endless wait
                 time.sleep(1)
+                store.recent.expire()
         except KeyboardInterrupt:
             print("\nStopped.")
         except OSError as error:
-            sys.exit(f"The server cannot start on {arguments.host}: {error}")
+            sys.exit(f"The server cannot start on {arguments.host}: {error}. Choose another --host or --port.")
         finally:
             blocks.close(verbose=False)
+            store.decoder.close()
 
 
-def serve(page, blocks, arguments):
-    """Start the server in threads of its own and print its address."""
-    _, local, public = blocks.launch(
-        **page.LAUNCH,
+def serve(page, blocks, arguments, report=None):
+    """Start the server in threads of its own and print its address. report: folder to serve as /report, or None."""
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    application, local, public = blocks.launch(
+        **page.launch_options(arguments.max_upload_mb),
         server_name=arguments.host,
         server_port=arguments.port,
         share=arguments.share,
         auth=arguments.auth,
-        max_file_size=int(arguments.max_upload_mb * 1_000_000),
+        mcp_server=arguments.mcp,
         prevent_thread_lock=True,
     )
+    if report:
+        application.router.routes.insert(0, Mount("/report", StaticFiles(directory=report, html=True)))
     print(f"The page is at {local}", flush=True)
     if arguments.host in ("0.0.0.0", "::"):
         print("and at this machine's address for everybody who can reach it.", flush=True)
@@ -67,16 +86,42 @@ def serve(page, blocks, arguments):
         print("There is no public link, which needs a network. The page is served on this machine.", flush=True)
     if (public or arguments.host != "127.0.0.1") and not arguments.auth:
         print("It is not protected by a password; --auth USER:PASSWORD sets one.", flush=True)
-    print("Press Ctrl-C to stop.", flush=True)
 
 
-def refuse_port_in_use(host, port):
-    """Exit with a message if the port cannot be listened on, before seconds of loading."""
+def refuse_address(host, port):
+    """Exit with a message if this address cannot be listened on, before seconds of loading. port: 0 for any."""
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
-        sys.exit(f"The server cannot listen on {host}, port {port} ({error.strerror}): choose another --port.")
+        if port:
+            sys.exit(f"The server cannot listen on {host}, port {port} ({error.strerror}): choose another --port.")
+        sys.exit(
+            f"The server cannot listen on {host} ({error.strerror}): choose another --host, such as 127.0.0.1 for this "
+            "machine alone or 0.0.0.0 for all its addresses."
+        )
+
+
+@contextlib.contextmanager
+def uploads_folder():
+    """Yield the path of a new folder for uploads, and delete it in the end; first delete those of killed servers.
+
+    A server holds a lock in its folder for as long as it lives, however it ends.
+    """
+    from filelock import FileLock, Timeout
+
+    for left in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*"):
+        with contextlib.suppress(Timeout, OSError):
+            if left.is_symlink() or not left.is_dir() or time.time() - left.stat().st_mtime < 10:  # just being made
+                continue
+            with FileLock(left / ".lock", timeout=0):
+                pass
+            shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=UPLOADS, ignore_cleanup_errors=True) as folder,
+        FileLock(Path(folder) / ".lock"),
+    ):
+        yield folder
 
 
 def parse_arguments(arguments=None):
@@ -94,13 +139,21 @@ def parse_arguments(arguments=None):
     parser.add_argument(
         "--max-upload-mb", type=megabytes, default=20, metavar="N", help="largest upload accepted; default: 20"
     )
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--mcp", action="store_true", help="serve the endpoints as tools for language models too (MCP); default: off"
+    )
+    found = parser.parse_args(arguments)
+    if found.mcp and not importlib.util.find_spec("mcp"):
+        parser.error("--mcp needs a package: python -m pip install -e '.[mcp]'")
+    return found
 
 
 def folder_of_runs(text):
     folder = Path(text)
     if not folder.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+        raise argparse.ArgumentTypeError(
+            f"there is no folder {text} (looked for {folder.absolute()}); name a folder of runs, such as results/cpu"
+        )
     budgets = sorted({path.parent.parent.name for path in folder.glob("*/*/final.json")})
     if budgets and not any(folder.glob("*/final.json")):
         choices = " or ".join(str(folder / budget) for budget in budgets)

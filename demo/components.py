@@ -1,27 +1,31 @@
-"""Components that the tabs share: images, text, messages, descriptions of models, and the connection of events."""
+"""Components that the tabs share: inputs that guard the server, text, messages, and the connection of events."""
 
 import html
+import math
 from pathlib import Path
 
 import gradio as gr
-from gradio import processing_utils
+import names
+import store
+from gradio import component_meta, processing_utils
 
 from hw2 import labels
 from hw2.errors import ImageError
-from hw2.inference import uploads
+
+# Gradio would write a stub, `components.pyi`, beside the module of every class of components
+component_meta.create_or_modify_pyi = lambda *_: None
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
-# Objects of CIFAR-100 classes, and a cat, for which it has no class; objects of VOC.
-TO_CLASSIFY = tuple(f"{name}.jpg" for name in ("rocket", "clock", "sea", "house", "tree", "apple", "coffee", "cat"))
-TO_SEGMENT = tuple(
-    f"{name}.jpg" for name in ("aeroplane", "raft", "sails", "motorcycles", "parrots", "horse", "astronaut", "cat")
-)
+KNOWN = ("raccoon", "rocket", "house", "sea")
+UNKNOWN = ("cat", "aeroplane", "parrots", "sails", "coins")
 SOURCES = {
     "cifar100": "CIFAR-100",
     "voc2012": "VOC 2012",
     "voc2012-subset": "part of VOC 2012",
     "synthetic": "synthetic data",
 }
+NOT_READABLE = {"print_exception": False, "title": "Not readable"}
+WEBCAM = gr.WebcamOptions(mirror=True)
 
 # On a phone the answer is below the inputs, outside the view.
 TO_THE_ANSWER = """() => {
@@ -30,15 +34,96 @@ TO_THE_ANSWER = """() => {
 }"""
 
 
+class Picture(gr.Image):
+    """An input whose file is passed on unchanged, for `hw2.inference.uploads` to decode.
+
+    Gradio's own decoding drops transparency, truncates 16-bit images and has no limit on the size of the image. The
+    checks are methods of a class because Gradio builds a component anew from its class when an event updates it. The
+    constructor is Gradio's own, whose signature tells the browser what to show; `picture_input` calls it.
+    """
+
+    is_template = True  # the browser shows it as a gr.Image
+
+    def preprocess(self, payload):
+        """Return the path of an uploaded file; refuse every other path on this disk.
+
+        Gradio checks a path only where the request marks it as a file, and its own components do not require that mark.
+        """
+        if not payload:
+            return None
+        folder = Path(processing_utils.get_upload_folder()).resolve()
+        if not payload.path or not Path(payload.path).resolve().is_relative_to(folder):
+            raise gr.Error("Upload the image as a file.", **NOT_READABLE)
+        return payload.path
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path):
+        """Refuse URLs: Gradio would download them into memory, whatever their size."""
+        if url_or_file_path and str(url_or_file_path).lower().startswith(("http:", "https:")):
+            raise gr.Error("Upload the image as a file; addresses are not fetched.", **NOT_READABLE)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+    def example_payload(self):
+        """Return the example of the API page: a file of the caller's, as addresses are refused."""
+        return {"path": "picture.jpg", "meta": {"_type": "gradio.FileData"}, "orig_name": "picture.jpg"}
+
+    def example_value(self):
+        return "picture.jpg"
+
+
+def picture_input(label, **options):
+    """Return a Picture whose value is the path of the uploaded file."""
+    return Picture(type="filepath", image_mode=None, label=label, buttons=["fullscreen"], **options)
+
+
+class Slider(gr.Slider):
+    """A slider that refuses whatever is no number within its range, in words."""
+
+    is_template = True
+
+    def preprocess(self, payload):
+        number = isinstance(payload, int | float) and not isinstance(payload, bool) and math.isfinite(payload)
+        if not number or not self.minimum <= payload <= self.maximum:
+            raise gr.Error(
+                f"{self.label} is a number from {self.minimum} to {self.maximum}, not {_shown(payload)}.",
+                print_exception=False,
+                title=f"{self.label}?",
+            )
+        return float(payload)
+
+
+class Choice(gr.Dropdown):
+    """A list that refuses every value besides its own, in words."""
+
+    is_template = True
+
+    def preprocess(self, payload):
+        allowed = [value for _, value in self.choices]
+        if payload is None:
+            payload = [] if self.multiselect else self._default(allowed)
+        for value in payload if self.multiselect and isinstance(payload, list) else [payload]:
+            if value not in allowed:
+                raise gr.Error(
+                    f"{self.label}: {_shown(value)} is not in the list of choices: {', '.join(map(str, allowed[:20]))}"
+                    + (f" and {len(allowed) - 20} others." if len(allowed) > 20 else "."),
+                    print_exception=False,
+                    title=f"{self.label}?",
+                )
+        return payload
+
+    def _default(self, allowed):
+        return self.value if self.value in allowed else allowed[0]
+
+
+def _shown(value):
+    """Return a value that a program sent, short enough for a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def choices(models):
-    """Return `[(text, key)]` for a drop-down list of models."""
-    return [(f"{key}  ·  {description(model)}", key) for key, model in models.items()]
-
-
-def default(models):
-    """Return the key of the best model that answers at once: a single network without test-time augmentation."""
-    single = [key for key, model in models.items() if len(model.members) == 1 and not model.view]
-    return (single or list(models))[0]
+    """Return `[(text, key)]` for a list of models, best first."""
+    titles = names.titles(models)
+    return [(f"{titles[key]}, {names.figure(models[key])}", key) for key in names.by_figure(models)]
 
 
 def description(model):
@@ -47,6 +132,13 @@ def description(model):
     figure = f"IoU {test['iou']:.3f}" if model.task == "segmentation" else f"{test['accuracy']:.1%}"
     size = f"{parameters / 1e6:.1f} M" if parameters >= 1e5 else f"{parameters / 1e3:.1f} k"
     return "  ·  ".join([figure, size, data_of(model.metrics)])
+
+
+def small_print(model):
+    """Return the run of a model and its record, for the note under an answer."""
+    what = "of the test images right" if model.task != "segmentation" else "on the test images"
+    figure, *others = description(model).split("  ·  ")
+    return f"<span class='run'>{html.escape(model.key)}</span>: {figure} {what}, {others[0]} weights, {others[1]}"
 
 
 def data_of(metrics):
@@ -59,86 +151,78 @@ def default_threshold(model):
     return round(model.metrics["threshold"] or 0.5, 2)
 
 
-def input_image(label, **options):
-    """Return an input for an image whose file is passed on unchanged, for `hw2.inference.uploads` to decode.
-
-    Gradio's own decoding drops transparency, truncates 16-bit images and has no limit on the size of the image.
-    """
-    component = gr.Image(type="filepath", image_mode=None, label=label, buttons=["fullscreen"], **options)
-    component.preprocess = uploaded
-    keep = component.async_move_resource_to_block_cache
-
-    async def keep_files_alone(path):
-        """Refuse URLs: Gradio would download them into memory, whatever their size."""
-        if path and str(path).lower().startswith(("http:", "https:")):
-            raise gr.Error("Upload the image as a file.", print_exception=False, title="Not readable")
-        return await keep(path)
-
-    component.async_move_resource_to_block_cache = keep_files_alone
-    return component
-
-
-def uploaded(payload):
-    """Return the path of a visitor's uploaded file; refuse every other path on this disk.
-
-    Gradio checks a path only where the request marks it as a file, and its own components do not require that mark.
-    """
-    if not payload:
-        return None
-    folder = Path(processing_utils.get_upload_folder()).resolve()
-    if not payload.path or not Path(payload.path).resolve().is_relative_to(folder):
-        raise gr.Error("Upload the image as a file.", print_exception=False, title="Not readable")
-    return payload.path
-
-
-def webcam_options():
-    return gr.WebcamOptions(mirror=True)
-
-
-def text_block(text):
+def text_block(text, **options):
     """Return a block of HTML without Gradio's frame."""
-    return gr.HTML(text, padding=False, elem_classes="bare")
+    return gr.HTML(text, padding=False, elem_classes="bare", **options)
 
 
-def waiting(text):
+def waiting(text="Upload, paste or photograph something, or choose an example."):
     return f"<p class='waiting'>{text}</p>"
 
 
-def output_image(label, alt, exact=True, **options):
-    """Return an output image. exact: send it as PNG, else as JPEG, which takes a tenth of the time to encode."""
+def output_image(label, alt, **options):
+    """Return an image of an answer, whose file `store.save` wrote."""
     return gr.Image(
         label=label,
         alt_text=alt,
-        format="png" if exact else "jpeg",
         interactive=False,
-        type="pil",
+        type="filepath",
         buttons=["download", "fullscreen"],
         **options,
     )
 
 
-def examples(image, names, label="Examples"):
-    """Add example images that fill the input `image` when they are clicked."""
-    rows = [[str(EXAMPLES / name)] for name in names]
-    gr.Examples(rows, image, label=label, cache_examples=False, api_visibility="private", examples_per_page=12)
+def output_slider(label, **options):
+    """Return a pair of images behind a slider, whose files `store.save` wrote."""
+    return gr.ImageSlider(
+        label=label, interactive=False, type="filepath", buttons=["download", "fullscreen"], **options
+    )
+
+
+def example_path(name):
+    """Return the path of a copy of an example among the uploads, where the page's inputs accept it."""
+    return processing_utils.save_file_to_cache(EXAMPLES / name, cache_dir=processing_utils.get_upload_folder())
+
+
+def gallery(picture, shown, label):
+    """Add pictures that fill the input `picture` when they are clicked."""
+    files = [f"{name}.jpg" for name in shown]
+    gallery = gr.Dataset(
+        components=[gr.Image(render=False)],
+        samples=[[str(EXAMPLES / file)] for file in files],
+        type="index",
+        label=label,
+        samples_per_page=len(files),
+    )
+    gallery.click(
+        lambda index: example_path(files[index]),
+        gallery,
+        picture,
+        js=f"(index) => {{ hw2.example = {list(shown)}[index]; return index; }}",
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
 
 
 def read_upload(path):
-    """Return the image in an uploaded file. Raises gr.Error, a message on the page, for a file without a usable one."""
+    """Return the Picture in an uploaded file. Raises gr.Error, a message on the page, for a file without one."""
     if not path:
         raise gr.Error("Choose an image first.", print_exception=False, title="No image")
     if path.startswith("data:"):
-        raise gr.Error("Upload the image as a file.", print_exception=False, title="Not readable")
+        raise gr.Error("Upload the image as a file.", **NOT_READABLE)
     try:
-        return uploads.read_image(path)
+        return store.picture(path)
     except ImageError as error:
-        raise gr.Error(str(error), print_exception=False, title="Not readable") from error
+        raise gr.Error(str(error), **NOT_READABLE) from error
 
 
 def find_model(models, key):
     """Return the model with a key. Raises gr.Error, a message on the page."""
     if key not in models:
-        raise gr.Error(f"There is no model {key!r}. Available models: {', '.join(models)}.", print_exception=False)
+        raise gr.Error(
+            f"There is no model {_shown(key)}. Available models: {', '.join(models)}.", print_exception=False
+        )
     return models[key]
 
 
@@ -147,22 +231,41 @@ def model_error(error):
     return gr.Error(str(error), print_exception=False, title="The model cannot be used")
 
 
-def connect(button, changes, image, run, inputs, outputs, api_name, description):
-    """Call `run` at a press of the button, a call of the endpoint, and a change of an input while there is an image."""
-    common = {"inputs": inputs, "outputs": outputs, "concurrency_id": "models", "concurrency_limit": 2}
+def connect(tab, picture, button, changes, run, inputs, outputs, api_name, description, *, state=(), correct=""):
+    """Call `run` at a press of the button, at a call of the endpoint, and unasked while there is a picture: when the
+    tab is opened, when one of the `changes` happens, and when the picture changes while the tab is open.
+
+    inputs: `picture` and the list of models first. state: further inputs of `run` that only unasked calls pass.
+    correct: JavaScript that corrects the other inputs, an array `rest`, before an unasked call.
+    """
+    common = {"outputs": outputs, "concurrency_id": "models", "concurrency_limit": 2}
     blank = [None] * len(outputs)
-    public = button.click(run, **common, api_name=api_name, api_description=description)
-    public.success(None, js=TO_THE_ANSWER, api_visibility="private")
-    public.failure(lambda: blank, outputs=outputs, queue=False, api_visibility="private", show_progress="hidden")
+    hidden = {"api_visibility": "private", "show_progress": "hidden"}
 
-    def if_there_is_an_image(*values):
-        return run(*values) if values[0] else blank
+    def if_there_is_a_picture(*values):
+        # without one, nothing is blanked: this may end after the call for a picture that was chosen meanwhile
+        return run(*values) if values[0] else [gr.skip()] * len(outputs)
 
-    private = gr.on(
-        [image.change, *changes], if_there_is_an_image, **common, api_visibility="private", trigger_mode="always_last"
-    )
-    private.success(None, js=TO_THE_ANSWER, api_visibility="private")
-    private.failure(lambda: blank, outputs=outputs, queue=False, api_visibility="private", show_progress="hidden")
+    picture.clear(lambda: blank, outputs=outputs, queue=False, **hidden)
+
+    public = button.click(run, inputs, **common, api_name=api_name, api_description=description)
+    events = [public]
+    for triggers, condition in (([picture.change], f"hw2.isOpen('{tab.id}')"), ([tab.select, *changes], "true")):
+        event = gr.on(
+            triggers,
+            if_there_is_a_picture,
+            [*inputs, *state],
+            js=f"(picture, ...rest) => {{ {correct} return [{condition} ? picture : null, ...rest]; }}",
+            trigger_mode="always_last",
+            show_progress="minimal",
+            api_visibility="private",
+            **common,
+        )
+        events.append(event)
+    for event in events:
+        event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
+        event.failure(lambda: blank, outputs=outputs, queue=False, **hidden)
+    public.success(None, js=TO_THE_ANSWER, **hidden)
 
 
 def rehearsal_note(model):
@@ -173,8 +276,11 @@ def rehearsal_note(model):
 
 
 def reasons(figures_only):
-    """Return an HTML list of runs and the reasons why their models cannot be used."""
-    items = (f"<li><code>{html.escape(name)}</code>: {html.escape(why)}</li>" for name, why in figures_only.items())
+    """Return an HTML list of the reasons why models cannot be used, each with its runs."""
+    runs_of = {}
+    for name, why in figures_only.items():
+        runs_of.setdefault(why, []).append(f"<code>{html.escape(name)}</code>")
+    items = (f"<li>{html.escape(why[:1].upper() + why[1:])}: {', '.join(found)}</li>" for why, found in runs_of.items())
     return f"<ul>{''.join(items)}</ul>"
 
 

@@ -1,6 +1,7 @@
 """The page: its tabs, its theme and its limits. `build` lays it out for a catalogue of finished runs."""
 
 import html
+import json
 import os
 import shlex
 from pathlib import Path
@@ -11,14 +12,17 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
 import components
 import gradio as gr
+import names
 import numpy as np
-from tabs import classify, compare, results, segment
+import store
+from starlette.middleware import Middleware
+from tabs import about, classify, compare, results, segment
 
-from hw2.errors import ModelError
+from hw2.errors import ImageError, ModelError
 from hw2.inference import predict
 
 HERE = Path(__file__).resolve().parent
-KEEP_SECONDS = 15 * 60  # uploads and computed images are deleted after this: time to try several models on an image
+REPORT = HERE.parent / "report" / "_output"
 QUEUE = 100  # waiting requests; further ones are refused with a message
 
 # Gradio gives its examples no accessible names; a screen reader then reads the name of the file.
@@ -28,10 +32,38 @@ NAME_THE_EXAMPLES = """() => {
         if (!image) return;
         const [file] = image.src.split("/").pop().split(".");
         button.setAttribute("aria-label", "Example: " + file.replace("_", " "));
+        button.title = file.replace("_", " ");
     });
     new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
     name();
 }"""
+
+# What the page remembers in the browser: the example on show, and the address that leads to the same answer.
+SCRIPT = """<script>
+window.hw2 = {
+    examples: EXAMPLES,
+    example: null,
+    open: "classify",
+    isOpen(id) { return hw2.open === id; },
+    opened() {
+        const asked = new URLSearchParams(location.search).get("example");
+        hw2.example = hw2.examples.includes(asked) ? asked : hw2.examples[0];
+        const tab = new URLSearchParams(location.search).get("tab");
+        if (["classify", "segment", "compare", "results", "about"].includes(tab)) hw2.open = tab;
+    },
+    link(tab, model) {
+        if (!hw2.isOpen(tab)) return;
+        const query = new URLSearchParams(location.search);
+        for (const [name, value] of Object.entries({ tab, model, example: hw2.example }))
+            value ? query.set(name, value) : query.delete(name);
+        history.replaceState(null, "", "?" + query);
+    },
+    enter(id, hidden) {
+        hw2.open = id;
+        document.querySelector("#workplace").classList.toggle("without-picture", hidden);
+    },
+};
+</script>"""
 
 SYSTEM_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
@@ -97,6 +129,7 @@ LAUNCH = {
     "theme": theme(),
     "css_paths": HERE / "style.css",
     "js": NAME_THE_EXAMPLES,
+    "head": SCRIPT.replace("EXAMPLES", json.dumps([*components.KNOWN, *components.UNKNOWN]), 1),
     "footer_links": ["api"],
     "favicon_path": HERE / "favicon.png",
     "ssr_mode": False,
@@ -107,8 +140,44 @@ LAUNCH = {
 }
 
 
-def build(found, results_dir):
-    """Return the page, gr.Blocks, of a Catalogue of the runs under `results_dir`; `launch` it with LAUNCH."""
+def launch_options(max_upload_mb):
+    """Return the options with which the page is launched. max_upload_mb: largest file accepted."""
+    limit = int(max_upload_mb * 1_000_000)
+    return LAUNCH | {"max_file_size": limit, "app_kwargs": {"middleware": [Middleware(LimitedBody, limit=limit)]}}
+
+
+class LimitedBody:
+    """ASGI middleware that refuses requests whose body is too large: Gradio limits only the files of its upload form.
+
+    limit: bytes of a file. A body may hold one in base64, as MCP clients send it.
+    """
+
+    def __init__(self, app, limit):
+        self.app, self.limit = app, limit * 4 // 3 + 1_000_000
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self.limit:
+            await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
+            return await send({"type": "http.response.body", "body": b"The request is too large."})
+        received = 0
+
+        async def counted():
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message if received <= self.limit else {"type": "http.disconnect"}
+
+        return await self.app(scope, counted, send)
+
+
+def build(found, results_dir, *, report=False, max_upload_mb=20):
+    """Return the page, gr.Blocks, of a Catalogue of the runs under `results_dir`; `launch` it with `launch_options`.
+
+    report: whether the server has the rendered report at report/index.html.
+    """
     results_dir = Path(results_dir)
     classifiers = {model.key: model for model in found.models if model.task != "segmentation"}
     segmenters = {model.key: model for model in found.models if model.task == "segmentation"}
@@ -116,40 +185,111 @@ def build(found, results_dir):
     def missing(kind):
         components.text_block(no_model(kind, results_dir, found.figures_only))
 
+    chosen = {}
     with gr.Blocks(
-        title="hw2: image classification and segmentation", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)
+        title="hw2: image classification and segmentation",
+        analytics_enabled=False,
+        delete_cache=(60, store.KEEP_SECONDS),
     ) as blocks:
         components.text_block(masthead(found.runs))
-        with gr.Tabs():
-            with gr.Tab("Classify", id="classify"):
-                classify.tab(classifiers) if classifiers else missing("classifier")
-            with gr.Tab("Segment", id="segment"):
-                segment.tab(segmenters) if segmenters else missing("segmenter")
-            with gr.Tab("Compare", id="compare"):
-                if classifiers:
-                    compare.classifiers_part(classifiers)
-                if segmenters:
-                    compare.segmenters_part(segmenters)
-                if not found.models:
-                    missing("model")
-            with gr.Tab("Results", id="results"):
-                results.tab(results_dir, found.runs, found.figures_only) if found.runs else missing("model")
+        with gr.Row(
+            elem_id="workplace", elem_classes=["workplace"] if found.models else ["workplace", "without-picture"]
+        ):
+            with gr.Column(scale=4, min_width=280, elem_id="aside"):
+                picture = components.picture_input(
+                    "Picture", height=280, elem_id="picture", webcam_options=components.WEBCAM
+                )
+                for event in (picture.upload, picture.clear):
+                    event(None, js="() => { hw2.example = null; }", api_visibility="private")
+                components.gallery(picture, components.KNOWN, "Examples")
+                components.gallery(picture, components.UNKNOWN, "Not among the 100 classes: watch it guess")
+            with gr.Column(scale=8, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
+                with gr.Tab("Classify", id="classify") as container:
+                    if classifiers:
+                        chosen["classify"] = classify.tab(container, picture, classifiers, segmenters)
+                    else:
+                        missing("classifier")
+                beside(container, picture=bool(classifiers))
+                with gr.Tab("Segment", id="segment") as container:
+                    if segmenters:
+                        chosen["segment"] = segment.tab(container, picture, segmenters)
+                    else:
+                        missing("segmenter")
+                beside(container, picture=bool(segmenters))
+                with gr.Tab("Compare", id="compare") as container:
+                    if classifiers:
+                        compare.classifiers_part(container, picture, classifiers)
+                    if segmenters:
+                        compare.segmenters_part(container, picture, segmenters)
+                    if not found.models:
+                        missing("model")
+                beside(container, picture=bool(found.models))
+                with gr.Tab("Results", id="results") as container:
+                    results.tab(results_dir, found.runs, found.figures_only) if found.runs else missing("model")
+                beside(container, picture=False)
+                with gr.Tab("About", id="about") as container:
+                    about.tab(report, max_upload_mb)
+                beside(container, picture=False)
+        if found.models:
+            open_link(blocks, picture, tabs, chosen)
         add_listing(found.models)
     blocks.queue(max_size=QUEUE, default_concurrency_limit=4)
     return blocks
 
 
+def beside(container, picture):
+    """Show or hide the picture and the examples when a tab is opened."""
+    container.select(
+        None, js=f"() => hw2.enter('{container.id}', {str(not picture).lower()})", api_visibility="private"
+    )
+
+
+def open_link(blocks, picture, tabs, chosen):
+    """Show what the page's address asks for, by default the first example, which is then answered.
+
+    chosen: {tab: list of models}. The address is ?tab=segment&model=KEY&example=cat.
+    """
+    examples = (*components.KNOWN, *components.UNKNOWN)
+
+    def opened(request: gr.Request):
+        asked = {name: request.query_params.get(name) for name in ("tab", "model", "example")}
+        example = asked["example"] if asked["example"] in examples else examples[0]
+        lists = [
+            gr.update(value=asked["model"])
+            if name == asked["tab"] and asked["model"] in [value for _, value in choice.choices]
+            else gr.skip()
+            for name, choice in chosen.items()
+        ]
+        selected = asked["tab"] if asked["tab"] in ("classify", "segment", "compare", "results", "about") else None
+        return (
+            components.example_path(f"{example}.jpg"),
+            gr.Tabs(selected=selected) if selected else gr.skip(),
+            *lists,
+        )
+
+    blocks.load(
+        opened,
+        None,
+        [picture, tabs, *chosen.values()],
+        js="() => hw2.opened()",
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
 def warm_up(models):
     """Load and compile the models that the page starts with, so that the first visitor does not wait for them."""
     classifiers = {model.key: model for model in models if model.task != "segmentation"}
-    segmenters = [model for model in models if model.task == "segmentation"]
+    segmenters = {model.key: model for model in models if model.task == "segmentation"}
     try:
+        store.decoder.read_image(components.EXAMPLES / f"{components.KNOWN[0]}.jpg")
         if classifiers:
-            model, image = classifiers[components.default(classifiers)], np.zeros((32, 32, 3), np.uint8)
+            model, image = classifiers[names.default(classifiers)], np.zeros((32, 32, 3), np.uint8)
             predict.heat_map(model, image, int(predict.classify(model, image).columns[0]))
         if segmenters:
-            predict.segment(segmenters[0], np.zeros((32, 32, 3), np.uint8))
-    except ModelError as error:
+            predict.segment(segmenters[names.default(segmenters)], np.zeros((32, 32, 3), np.uint8))
+    except (ModelError, ImageError) as error:
         print(error, flush=True)  # visitors who choose this model see it on the page
 
 
@@ -161,8 +301,8 @@ def masthead(finished):
     """
     facts = []
     for tasks, name, figure in (
-        (("classification", "ensemble"), "best classifier", "accuracy"),
-        (("segmentation",), "best segmenter", "iou"),
+        (("classification", "ensemble"), "Best classifier", "accuracy"),
+        (("segmentation",), "Best segmentation network", "iou"),
     ):
         ranked = [
             (metrics["validation"][figure], metrics["test"][figure], run)
@@ -174,17 +314,17 @@ def masthead(finished):
         if ranked:
             _, best, run = max(ranked)
             shown = f"{best:.1%}" if figure == "accuracy" else f"{best:.3f}"
-            unit = "accuracy" if figure == "accuracy" else "IoU"
-            facts.append((name, f"{shown} <small>{unit} on test images, {html.escape(run)}</small>"))
+            unit = "of test images right" if figure == "accuracy" else "IoU on test images"
+            facts.append((name, f"{shown} <small>{unit}</small> <small class='run'>{html.escape(run)}</small>"))
     budgets = ", ".join(sorted({metrics["budget"] for metrics in finished.values()}))
     facts.append(
-        ("finished runs", f"{len(finished)} <small>{html.escape(budgets)} budget</small>" if finished else "0")
+        ("Finished runs", f"{len(finished)} <small>{html.escape(budgets)} budget</small>" if finished else "0")
     )
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return (
         "<header class='masthead'><h1>Image classification and segmentation</h1>"
-        "<p>Upload a picture. Networks that were trained in this project on small images name its subject, show the "
-        "regions that support the answer, and separate the foreground from the background.</p>"
+        "<p>Networks trained in this project name the subject of your picture, show what they looked at, and cut it "
+        "out. They know 100 kinds of things, from apple to worm, and must always choose one of them.</p>"
         f"<dl>{listed}</dl></header>"
     )
 
@@ -211,18 +351,28 @@ def no_model(kind, results_dir, figures_only):
     )
 
 
-def add_listing(models):
+def add_listing(found):
     """Add the endpoint that lists the models."""
 
-    def listing() -> list:
+    of_task = [[model for model in found if (model.task == "segmentation") == segments] for segments in (False, True)]
+    titles = {}
+    for group in filter(None, of_task):
+        titles |= names.titles({model.key: model for model in group})
+
+    def models() -> list:
         return [
             {
                 "key": model.key,
                 "task": "segmentation" if model.task == "segmentation" else "classification",
+                "name": titles[model.key],
                 "description": components.description(model),
                 "threshold": components.default_threshold(model) if model.task == "segmentation" else None,
             }
-            for model in models
+            for model in found
         ]
 
-    gr.api(listing, api_name="models", api_description="The available models, best first: key, task and test figures.")
+    gr.api(
+        models,
+        api_name="models",
+        api_description="The available models, best first: key, name, task and test figures.",
+    )

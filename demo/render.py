@@ -1,12 +1,16 @@
 """Images of a model's answer: heat maps, overlays, masks, cut-outs and errors, as Pillow images of NumPy arrays."""
 
-import numpy as np
-from PIL import Image, ImageFilter
+import re
 
-from hw2.labels import VOC_PALETTE, VOID
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+from scipy import ndimage
+
+from hw2.labels import VOC_CLASSES, VOC_PALETTE, VOID
 
 # Anchors of a colour scale whose lightness rises evenly, so that it is readable without distinguishing hues.
 HEAT = ((24, 26, 48), (94, 32, 98), (176, 52, 84), (232, 108, 54), (250, 186, 72), (252, 246, 186))
+MIN_NAMED = 0.004  # share of the image from which on the name of a region is written on it
 RIGHT, MISSED, EXTRA = (74, 158, 160), (240, 170, 48), (196, 62, 84)  # colours of an error map
 
 
@@ -38,12 +42,18 @@ def pixels(image, side):
 
 
 def overlay(image, mask, colour, opacity, labels=None):
-    """Return an image with a mask (height, width) bool painted over it, in one colour or in those of its labels."""
+    """Return an image with a mask (height, width) bool painted over it, in one colour or in those of its labels.
+
+    A white line within a dark one marks the outline, so that the mask shows on objects of any colour. With labels, the
+    name of each large region is written on it.
+    """
     tint = np.array(colour) if labels is None else VOC_PALETTE[labels]
     blend = np.where(mask[..., None], image * (1 - opacity) + tint * opacity, image).astype(np.float32)
-    edge = _outline(mask)
-    blend[edge] = np.array(colour if labels is None else (255, 255, 255))
-    return _image(blend)
+    outer = _outline(~mask) if min(mask.shape) > 2 else np.zeros_like(mask)
+    blend[outer] = 0.3 * blend[outer]
+    blend[_outline(mask)] = 255
+    painted = _image(blend)
+    return painted if labels is None else _with_names(painted, labels)
 
 
 def _outline(mask):
@@ -51,6 +61,31 @@ def _outline(mask):
     padded = np.pad(mask, 1, mode="edge")
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inner
+
+
+def _with_names(image, labels):
+    """Write the name of each class on its regions of at least MIN_NAMED of the image."""
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=max(12, min(image.size) // 22))
+    for label in np.unique(labels[labels > 0]):
+        regions, _ = ndimage.label(labels == label)
+        sizes = np.bincount(regions.ravel())
+        for region in np.flatnonzero(sizes[1:] >= MIN_NAMED * labels.size) + 1:
+            rows, columns = np.nonzero(regions == region)
+            nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)  # within the region
+            name = VOC_CLASSES[label]
+            left, top, right, bottom = draw.textbbox((0, 0), name, font=font, anchor="mm")
+            x = min(max(columns[nearest], 4 - left), image.width - 4 - right)
+            y = min(max(rows[nearest], 4 - top), image.height - 4 - bottom)
+            draw.rectangle((x + left - 4, y + top - 3, x + right + 4, y + bottom + 3), fill=(20, 26, 28))
+            draw.text((x, y), name, (255, 255, 255), font, anchor="mm")
+    return image
+
+
+def resized(foreground, shape):
+    """Return a map (height, width) float32 at another shape, interpolated bilinearly."""
+    image = Image.fromarray(np.ascontiguousarray(foreground, np.float32))
+    return np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
 def black_and_white(mask):
@@ -74,6 +109,24 @@ def cut_out(image, mask):
     return Image.fromarray(np.dstack([np.where(alpha[..., None] > 0, image, 0), alpha]))
 
 
+def before_background(cut, image, background, behind=None):
+    """Return a cut-out in front of a background: "white", "black", "blurred", "grey", or another picture.
+
+    image: the picture that it was cut from. behind: (height, width, 3) uint8, the other picture; its central part of
+    the right shape is used.
+    """
+    if behind is not None:
+        below = ImageOps.fit(Image.fromarray(behind), cut.size)
+    elif background == "blurred":
+        below = Image.fromarray(image).filter(ImageFilter.GaussianBlur(max(cut.size) / 60))
+    elif background == "grey":
+        below = Image.fromarray(image).convert("L").convert("RGB")
+    else:
+        below = Image.new("RGB", cut.size, background)
+    below.paste(cut, mask=cut.getchannel("A"))
+    return below
+
+
 def errors(image, mask, truth):
     """Return an image that marks correct, missed and falsely predicted pixels. truth: (height, width) of 0, 1, VOID."""
     grey = np.repeat(image.mean(-1, keepdims=True) * 0.5 + 90, 3, axis=-1)
@@ -89,15 +142,14 @@ def errors(image, mask, truth):
 
 def parse_colour(text):
     """Return (red, green, blue) of "#rrggbb", "#rgb", "rgb(r, g, b)" or "rgba(...)". Raises ValueError."""
-    text = text.strip()
-    if text.startswith("#") and len(text) in (4, 7):
+    text = str(text).strip() if isinstance(text, str) else ""
+    if re.fullmatch("#([0-9a-fA-F]{3}){1,2}", text):
         digits = text[1:] if len(text) == 7 else "".join(2 * digit for digit in text[1:])
         return tuple(int(digits[place : place + 2], 16) for place in (0, 2, 4))
-    if text.startswith("rgb") and text.endswith(")"):
-        numbers = [float(number) for number in text[text.index("(") + 1 : -1].split(",")[:3]]
-        if len(numbers) == 3:
-            return tuple(round(min(max(number, 0), 255)) for number in numbers)
-    raise ValueError(f"{text!r} is not a colour such as #1d6f72")
+    number = r"\s*(-?[0-9]{1,9}(?:\.[0-9]*)?)\s*"
+    if found := re.fullmatch(rf"rgba?\({number},{number},{number}(?:,{number})?\)", text):
+        return tuple(round(min(max(float(value), 0), 255)) for value in found.groups()[:3])
+    raise ValueError(f"{text[:40]!r} is not a colour. Write it as #rrggbb, for example #1d6f72.")
 
 
 def _image(values):

@@ -1,29 +1,58 @@
-"""The tab that classifies an image and shows the regions that support the answer."""
+"""The tab that classifies a picture and shows the regions that support the answer."""
 
+import json
 import time
 
 import components
 import gradio as gr
+import names
 import numpy as np
 import render
+import store
+from scipy import ndimage
 
 from hw2 import labels
 from hw2.errors import ModelError
 from hw2.inference import predict, uploads
 
 TOP = "the most probable class"
+CENTRE, AROUND, CUT_OUT = "the central square", "a square around the object", "the object, cut out"
+MARGIN = 0.1  # around an object, as a share of its longer side
+GREY = 128  # replaces the background of an object that is cut out
+
+# A click on an answer asks for its heat map. The list is replaced at every answer, so its frame listens.
+EXPLAIN_ON_CLICK = """element.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-class]");
+    if (button) trigger("click", { name: button.dataset.class });
+});"""
 
 
-def tab(models):
-    """Lay out the tab. models: `{key: Model}`, best first."""
+def tab(container, picture, models, segmenters):
+    """Lay out the tab; return the list of models.
 
-    def classify(image, model, explain_class):
+    container: the gr.Tab. picture: the input that all tabs share. models, segmenters: `{key: Model}`.
+    """
+    first = names.default(models)
+    regions = [CENTRE, AROUND, CUT_OUT] if segmenters else [CENTRE]
+
+    def classify(image, model, explain_class, region):
         began = time.perf_counter()
-        pixels = components.read_upload(image)
+        found = components.read_upload(image)
         model = components.find_model(models, model)
-        small = uploads.classifier_input(pixels)
         decoded = time.perf_counter()
         try:
+            cut = found.pixels
+            if region != CENTRE:
+                segmenter = segmenters[names.default(segmenters)]
+                foreground = store.segment(segmenter, found).foreground
+                cut = object_in(cut, foreground >= components.default_threshold(segmenter), region == CUT_OUT)
+            if cut is None:
+                raise gr.Error(
+                    "The segmentation network finds no object in this picture. Choose the central square.",
+                    print_exception=False,
+                    title="No object",
+                )
+            small = uploads.classifier_input(cut)
             answer = predict.classify(model, small)
             column, explained = column_of(answer, explain_class)
             explaining = time.perf_counter()
@@ -41,6 +70,7 @@ def tab(models):
         ]
         data = {
             "model": model.key,
+            "region": region,
             "top": top,
             "temperature": answer.temperature,
             "explained": explained,
@@ -51,48 +81,86 @@ def tab(models):
                 "grad_cam": round(1000 * (ended - explaining), 1),
             },
         }
-        overlay = None if heat is None else render.heat_over(pixels, heat)
-        return answer_list(data, model), overlay, render.pixels(small, 384), data
+        overlay = None
+        if heat is not None:
+            file = f"{found.name}-{store.file_name(explained)}-grad-cam"
+            overlay = store.save(render.heat_over(cut, heat), file, exact=False)
+        seen = store.save(render.pixels(small, 384), f"{found.name}-32x32")
+        return answer_list(data, model), overlay, seen, data
 
-    with gr.Row(elem_classes="workplace"):
-        with gr.Column(scale=5, min_width=300):
-            image = components.input_image(
-                "Image", height=300, elem_id="classify-image", webcam_options=components.webcam_options()
-            )
-            model = gr.Dropdown(
-                components.choices(models), value=components.default(models), label="Model", elem_id="classify-model"
-            )
-            explain_class = gr.Dropdown(
-                [(TOP, TOP), *((components.words(name), name) for name in labels.CIFAR100_CLASSES)],
-                value=TOP,
-                label="Explain",
-                elem_id="classify-explain",
-            )
-            button = gr.Button("Classify", variant="primary", elem_id="classify-button")
-            components.examples(image, components.TO_CLASSIFY)
-        with gr.Column(scale=7, min_width=300):
-            answer = components.text_block(
-                components.waiting("Upload, paste or photograph something, or choose an example.")
-            )
-            with gr.Row():
-                overlay = components.output_image(
-                    "Grad-CAM", "The image, in warm colours where it supports the class", exact=False
-                )
-                seen = components.output_image("Network input", "The image as the network receives it, 32 x 32 pixels")
-            with gr.Accordion("As data", open=False):
-                data = gr.JSON(label="Answer", show_label=False)
+    with gr.Row():
+        model = components.Choice(
+            components.choices(models), value=first, label="Model", elem_id="classify-model", scale=3, min_width=260
+        )
+        region = components.Choice(
+            regions, value=CENTRE, label="Part of the picture", elem_id="classify-region", scale=2, min_width=180
+        )
+        explain_class = components.Choice(
+            [(TOP, TOP), *((components.words(name), name) for name in labels.CIFAR100_CLASSES)],
+            value=TOP,
+            label="Explain",
+            elem_id="classify-explain",
+            scale=2,
+            min_width=180,
+        )
+    answer = components.text_block(components.waiting(), js_on_load=EXPLAIN_ON_CLICK)
+    with gr.Row():
+        overlay = components.output_image(
+            "What it looked at (Grad-CAM)", "The picture, in warm colours where it supports the class", min_width=200
+        )
+        seen = components.output_image(
+            "What the network sees (32x32)", "The picture as the network receives it, 32 x 32 pixels", min_width=200
+        )
+    button = gr.Button("Classify", variant="primary", elem_id="classify-button")
+    with gr.Accordion("As data", open=False):
+        data = gr.JSON(label="Answer", show_label=False)
+    inputs, outputs = [picture, model, explain_class, region], [answer, overlay, seen, data]
     components.connect(
+        container,
+        picture,
         button,
-        [model.input, explain_class.input],
-        image,
+        [model.input, explain_class.change, region.input],
         classify,
-        [image, model, explain_class],
-        [answer, overlay, seen, data],
+        inputs,
+        outputs,
         "classify",
-        "Classify an image into the classes of CIFAR-100. Give the key of a model (see /models) and the class whose "
-        "evidence is to be shown. Returns the page's own text, the Grad-CAM overlay, the 32x32 input enlarged, and the "
-        "answer as data: the five most probable classes with superclass and calibrated probability, and timings.",
+        "Classify an image into the classes of CIFAR-100. Give the key of a model (see /models), the class whose "
+        f"evidence is to be shown, and the part of the image to be classified ({'; '.join(regions)}). Returns the "
+        "page's own text, the Grad-CAM overlay, the 32x32 input enlarged, and the answer as data: the five most "
+        "probable classes with superclass and calibrated probability, and timings.",
     )
+
+    def clicked(event: gr.EventData):
+        name = getattr(event, "name", None)
+        return name if name in labels.CIFAR100_CLASSES else TOP
+
+    answer.click(clicked, None, explain_class, queue=False, show_progress="hidden", api_visibility="private")
+    # the class that was explained may not be the most probable one of another picture
+    picture.change(None, None, explain_class, js=f"() => {json.dumps(TOP)}", api_visibility="private")
+    return model
+
+
+def object_in(image, mask, cut_out):
+    """Return the square around the largest region of a mask (height, width) bool, None if the mask is empty.
+
+    cut_out: make everything else grey. The square is not larger than the picture's shorter side, so that it has no
+    border.
+    """
+    regions, count = ndimage.label(mask)
+    if not count:
+        return None
+    largest = 1 + int(np.argmax(np.bincount(regions.ravel())[1:]))
+    rows, columns = ndimage.find_objects(regions)[largest - 1]
+    height, width = mask.shape
+    side = max(rows.stop - rows.start, columns.stop - columns.start)
+    side = min(round(side * (1 + 2 * MARGIN)), height, width)
+    top, left = (
+        int(np.clip((piece.start + piece.stop - side) // 2, 0, length - side))
+        for piece, length in ((rows, height), (columns, width))
+    )
+    if cut_out:
+        image = np.where((regions == largest)[..., None], image, GREY).astype(np.uint8)
+    return image[top : top + side, left : left + side]
 
 
 def column_of(answer, explain_class):
@@ -110,17 +178,24 @@ def column_of(answer, explain_class):
 
 
 def answer_list(data, model):
-    """Return the five most probable classes as a list with bars, and a note on calibration and timings."""
+    """Return the five most probable classes as a list with bars, and a note on their meaning, the model and timings."""
     rows = "".join(
-        f"<li style='--share:{row['probability']:.4f}'><span class='name'>{components.words(row['class'])}</span>"
+        f"<li style='--share:{row['probability']:.4f}' {'class=explained' * (row['class'] == data['explained'])}>"
+        f"<button type='button' data-class='{row['class']}' title='Show where the picture supports this class'>"
+        f"<span class='name'>{components.words(row['class'])}</span>"
         f"<span class='kind'>{components.words(row['superclass'])}</span>"
-        f"<span class='share'>{row['probability']:.1%}</span></li>"
+        f"<span class='share'>{row['probability']:.1%}</span></button></li>"
         for row in data["top"]
     )
     took = data["milliseconds"]
+    count = model.metrics["data"]["classes"]
+    explained = components.words(data["explained"])
     notes = [
-        f"probabilities calibrated on validation images (temperature {data['temperature']:.2f})",
-        f"network {took['network']:.0f} ms, Grad-CAM {took['grad_cam']:.0f} ms, reading {took['reading']:.0f} ms"
+        f"The network must choose among {count} classes, listed under About. The percentages hold for pictures like "
+        "those of CIFAR-100: of other subjects it may be sure and wrong.",
+        f"The heat map is for <b>{explained}</b>; click another class to see its own.",
+        components.small_print(model)
+        + f"; network {took['network']:.0f} ms, Grad-CAM {took['grad_cam']:.0f} ms, reading {took['reading']:.0f} ms"
         + (f", loading the model {took['loading'] / 1000:.1f} s" if took["loading"] >= 50 else ""),
     ]
     notes = [*components.rehearsal_note(model), *notes]

@@ -1,7 +1,10 @@
 """The tab of results: leaderboards, training curves, and the runs whose models cannot be used."""
 
+import math
+
 import components
 import gradio as gr
+import names
 import pandas as pd
 
 from hw2 import files, runs
@@ -17,12 +20,17 @@ QUANTITIES = {
     "learning rate": "learning_rate",
 }
 CLASSIFICATION_COLUMNS = (
-    *("Run", "Accuracy, %", "Top 5, %", "Superclass, %", "ECE, %", "Weights, M", "Minutes", "Data", "Budget"),
+    *("Model", "Accuracy, %", "95% interval", "Top 5, %", "Superclass, %", "ECE, %", "Weights, M", "Minutes"),
+    *("Data", "Budget", "Run"),
 )
-SEGMENTATION_COLUMNS = (*("Run", "IoU", "Dice", "Pixel accuracy, %", "Weights, M", "Minutes", "Data", "Budget"),)
+SEGMENTATION_COLUMNS = (
+    *("Model", "IoU", "95% interval", "Dice", "Pixel accuracy, %", "Weights, M", "Minutes", "Data", "Budget", "Run"),
+)
+DIGITS = {"Accuracy, %": 2, "Top 5, %": 2, "Superclass, %": 2, "ECE, %": 2, "IoU": 3, "Dice": 3, "Pixel accuracy, %": 1}
+DIGITS |= {"Weights, M": 2, "Minutes": 1}
 
 
-def leaderboard(finished):
+def board(finished, results_dir=None):
     """Return `(classification rows, segmentation rows)` of the test figures. finished: {name: metrics}.
 
     The best run comes first, except that runs of the main task (all classes of images, foreground against background)
@@ -30,31 +38,41 @@ def leaderboard(finished):
     """
     classification, segmentation = [], []
     for name, metrics in finished.items():
+        config = names.configuration(results_dir / name) if results_dir else {}
         cost = metrics["cost"]
         minutes = round(runs.training_seconds(cost) / 60, 1)
         common = [round(cost["parameters"] / 1e6, 2), minutes, components.data_of(metrics), metrics["budget"]]
         if metrics["task"] in ("classification", "ensemble"):
             for view, figures in {"": metrics, **metrics.get("test_time_augmentation", {})}.items():
                 test = figures["test"]
-                shown = [test[key] for key in ("accuracy", "top5_accuracy", "superclass_accuracy", "ece")]
-                key = f"{name}+{view}" if view else name
-                classification.append([key, *(round(100 * value, 2) for value in shown), *common])
+                shown = [
+                    round(100 * test[key], 2) for key in ("accuracy", "top5_accuracy", "superclass_accuracy", "ece")
+                ]
+                margin = 196 * math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / metrics["data"]["test"])
+                interval = f"{shown[0] - margin:.1f} to {shown[0] + margin:.1f}"
+                title = names.title(metrics, config, view or None)
+                run = f"{name}+{view}" if view else name
+                classification.append([title, shown[0], interval, *shown[1:], *common, run])
         else:
             methods = metrics["baselines"] if metrics["task"] == "baselines" else {"": metrics["test"]}
             for method, test in methods.items():
-                pixels = test.get("dataset") or test["foreground"]["dataset"]  # the latter with several classes
-                shown = [round(test["iou"], 4), round(pixels["dice"], 4), round(100 * test["accuracy"], 2)]
-                segmentation.append([f"{name}: {method}" if method else name, *shown, *common])
+                figures = test.get("dataset") or test["foreground"]["dataset"]  # the latter with several classes
+                shown = [round(test["iou"], 4), round(figures["dice"], 4), round(100 * test["accuracy"], 2)]
+                ends = (test.get("intervals") or {}).get("iou")
+                interval = f"{ends['low']:.3f} to {ends['high']:.3f}" if ends else ""
+                title = names.BASELINES.get(method, method) if method else names.title(metrics, config)
+                run = f"{name}: {method}" if method else name
+                segmentation.append([title, shown[0], interval, *shown[1:], *common, run])
     classes = {name: metrics["data"]["classes"] for name, metrics in finished.items()}
-    classification.sort(key=lambda row: (classes[row[0].partition("+")[0]] != 100, -row[1]))
-    segmentation.sort(key=lambda row: (classes[row[0].partition(":")[0]] != 2, -row[1]))
+    classification.sort(key=lambda row: (classes[row[-1].partition("+")[0]] != 100, -row[1]))
+    segmentation.sort(key=lambda row: (classes[row[-1].partition(":")[0]] != 2, -row[1]))
     return classification, segmentation
 
 
-def curves(results_dir, names, quantity):
-    """Return a table "epoch", "value", "run" of a quantity of QUANTITIES, for the runs `names` that have it."""
+def curves(results_dir, shown, quantity):
+    """Return a table "epoch", "value", "run" of a quantity of QUANTITIES, for the runs `shown` that have it."""
     column, rows = QUANTITIES[quantity], []
-    for name in names:
+    for name in shown:
         try:
             history = files.read_csv(results_dir / name / runs.HISTORY)
         except OSError:
@@ -69,53 +87,57 @@ def curves(results_dir, names, quantity):
 
 def tab(results_dir, finished, figures_only):
     """Lay out the tab. finished: {name: metrics}. figures_only: {name: reason} of runs whose model cannot be used."""
-    classification, segmentation = leaderboard(finished)
+    classification, segmentation = board(finished, results_dir)
     for title, columns, rows, name in (
         ("Classification", CLASSIFICATION_COLUMNS, classification, "classification-board"),
         ("Segmentation", SEGMENTATION_COLUMNS, segmentation, "segmentation-board"),
     ):
         if rows:
             gr.Markdown(f"## {title}", elem_classes="heading")
+            table = pd.DataFrame(rows, columns=list(columns))
+            digits = {column: f"{{:.{DIGITS[column]}f}}" for column in columns if column in DIGITS}
             gr.Dataframe(
-                rows,
-                headers=list(columns),
-                datatype=["str" if column in ("Run", "Data", "Budget") else "number" for column in columns],
+                table.style.format(digits),
+                datatype=["number" if column in DIGITS else "str" for column in columns],
                 interactive=False,
                 label=title,
                 show_label=False,
                 show_search="search",
                 pinned_columns=1,
+                column_widths=["330px", *["150px"] * (len(columns) - 2), "240px"],
+                wrap=True,
                 elem_id=name,
                 buttons=["fullscreen", "copy"],
             )
     trained = [name for name in finished if (results_dir / name / runs.HISTORY).exists()]
     if trained:
-        best = [row[0] for row in (*classification[:40], *segmentation) if row[0] in trained]
+        best = [row[-1] for row in (*classification[:40], *segmentation) if row[-1] in trained]
         training_curves_part(results_dir, trained, best, "validation accuracy" if classification else "validation IoU")
     if figures_only:
         components.text_block(
-            "<section class='notice small'><h2>Runs without a usable model</h2>"
+            "<section class='notice small'><h2>Figures only: these models cannot be tried here</h2>"
             f"{components.reasons(figures_only)}</section>"
         )
 
-    def leaderboard_data() -> dict:
+    def leaderboard() -> dict:
         return {
             "classification": [dict(zip(CLASSIFICATION_COLUMNS, row, strict=True)) for row in classification],
             "segmentation": [dict(zip(SEGMENTATION_COLUMNS, row, strict=True)) for row in segmentation],
         }
 
-    gr.api(leaderboard_data, api_name="leaderboard", api_description="The leaderboard's rows, best first, as data.")
+    gr.api(leaderboard, api_name="leaderboard", api_description="The leaderboard's rows, best first, as data.")
 
 
 def training_curves_part(results_dir, trained, best, first_quantity):
     """Lay out the plot of training curves. trained: runs to choose from. best: the same, best first."""
 
-    def training_curves(names, quantity):
-        return gr.LinePlot(curves(results_dir, names, quantity), y_title=quantity)
+    def training_curves(shown, quantity):
+        # the data alone: a plot that is returned whole keeps the lines that it had
+        return curves(results_dir, shown, quantity), caption(shown, quantity)
 
     gr.Markdown("## Training curves", elem_classes="heading")
     with gr.Row():
-        chosen = gr.Dropdown(
+        chosen = components.Choice(
             trained,
             value=best[:4],
             multiselect=True,
@@ -124,14 +146,17 @@ def training_curves_part(results_dir, trained, best, first_quantity):
             min_width=300,
             elem_id="curve-runs",
         )
-        quantity = gr.Dropdown(list(QUANTITIES), value=first_quantity, label="Quantity", scale=1, min_width=200)
+        quantity = components.Choice(
+            list(QUANTITIES), value=first_quantity, label="Quantity", scale=1, min_width=200, elem_id="curve-quantity"
+        )
+    title = components.text_block(caption(best[:4], first_quantity))
     plot = gr.LinePlot(
         curves(results_dir, best[:4], first_quantity),
         x="epoch",
         y="value",
         color="run",
         x_title="epoch",
-        y_title=first_quantity,
+        y_title="value",
         color_map={run: COLOURS[index % len(COLOURS)] for index, run in enumerate(best or trained)},
         height=340,
         label="Training curves",
@@ -143,7 +168,14 @@ def training_curves_part(results_dir, trained, best, first_quantity):
         [chosen.change, quantity.change],
         training_curves,
         [chosen, quantity],
-        plot,
+        [plot, title],
         api_name="training_curves",
-        api_description=f"Training curves of runs. Quantities: {', '.join(QUANTITIES)}. Returns a plot's data.",
+        api_description=f"Training curves of runs. Quantities: {', '.join(QUANTITIES)}. Returns a plot's data, and its "
+        "caption.",
     )
+
+
+def caption(shown, quantity):
+    """Return the words above the plot."""
+    count = "no run is chosen" if not shown else "1 run" if len(shown) == 1 else f"{len(shown)} runs"
+    return f"<p class='note' id='curve-caption'>{quantity[:1].upper() + quantity[1:]} after each epoch, {count}</p>"

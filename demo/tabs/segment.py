@@ -1,36 +1,56 @@
-"""The tab that segments an image into foreground and background."""
+"""The tab that separates the foreground of a picture from its background."""
 
 import html
 
 import components
 import gradio as gr
+import names
 import numpy as np
 import render
+import store
+from PIL import Image
 
 from hw2 import labels
 from hw2.errors import ImageError, ModelError
-from hw2.inference import predict, uploads
+from hw2.inference import predict
+
+TRANSPARENT, PICTURE = "transparent", "another picture"
+BACKGROUNDS = (TRANSPARENT, "white", "black", "blurred", "grey", PICTURE)
+COLOUR, OPACITY = "#00b3e6", 0.55
+FULL_SIDE = 6000  # of a cut-out in full size: photographs of 24 megapixels keep theirs
+MASK_OF_EXAMPLE = "aeroplane"
+
+# While a number is typed, the field may hold something else for a moment.
+WITHIN_THE_RANGE = (
+    "const clamp = (x) => Math.min(1, Math.max(0, Number(x) || 0)); rest[1] = clamp(rest[1]); rest[3] = clamp(rest[3]);"
+)
 
 
-def tab(models):
-    """Lay out the tab. models: `{key: Model}`, the first of them chosen at the start."""
-    first = next(iter(models))
+def tab(container, picture, models):
+    """Lay out the tab; return the list of models.
 
-    def segment(image, model, threshold, colour, opacity, truth):
-        pixels = components.read_upload(image)
+    container: the gr.Tab. picture: the input that all tabs share. models: `{key: Model}`.
+    """
+    first = names.default(models)
+
+    def answer_for(image, model, threshold):
+        """Return `(Picture, Model, Segmentation, mask)`. Raises gr.Error."""
+        found = components.read_upload(image)
         model = components.find_model(models, model)
         try:
-            tint = render.parse_colour(colour)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        try:
-            answer = predict.segment(model, pixels)
+            answer = store.segment(model, found)
         except ModelError as error:
             raise components.model_error(error) from error
-        mask = answer.foreground >= threshold
-        shown_labels = None
-        if answer.labels is not None:
-            shown_labels = np.where(mask, answer.labels, 0)
+        return found, model, answer, answer.foreground >= threshold
+
+    def segment(
+        image, model, threshold, colour, opacity, truth=None, background=TRANSPARENT, backdrop=None, truth_of=None
+    ):
+        tint = parse_colour(colour)
+        if truth_of not in (None, image):  # the mask of the picture before
+            truth = None
+        found, model, answer, mask = answer_for(image, model, threshold)
+        shown_labels = None if answer.labels is None else np.where(mask, answer.labels, 0)
         data = {
             "model": model.key,
             "threshold": threshold,
@@ -48,111 +68,185 @@ def tab(models):
         errors = None
         if truth:
             try:
-                true_mask = uploads.read_mask(truth, mask.shape)
+                true_mask = store.mask(truth, mask.shape)
             except ImageError as error:
-                raise gr.Error(str(error), print_exception=False, title="The mask is not accepted") from error
-            data |= {name: round(value, 5) for name, value in predict.agreement(mask, true_mask).items()}
-            errors = render.errors(pixels, mask, true_mask)
+                data["mask_error"] = str(error)
+            else:
+                data |= {name: round(value, 5) for name, value in predict.agreement(mask, true_mask).items()}
+                errors = store.save(render.errors(found.pixels, mask, true_mask), f"{found.name}-errors", exact=False)
+        before = store.recent.get(
+            ("before", found.key),
+            lambda: store.encoded(Image.fromarray(found.pixels), exact=False),
+        )
+        overlay = render.overlay(found.pixels, mask, tint, opacity, shown_labels)
+        pair = (
+            store.write(before, f"{found.name}.jpg"),
+            store.save(overlay, f"{found.name}-foreground", exact=False),
+        )
         return (
             segment_text(data, model),
-            render.overlay(pixels, mask, tint, opacity, shown_labels),
-            render.black_and_white(mask),
-            render.probability(answer.foreground),
-            render.cut_out(pixels, mask),
+            pair,
+            store.save(render.black_and_white(mask), f"{found.name}-mask"),
+            store.save(render.probability(answer.foreground), f"{found.name}-confidence", exact=False),
+            write_cut_out(found.pixels, mask, background, backdrop, found.name),
             gr.update(value=errors, visible=errors is not None),
             data,
         )
 
-    with gr.Row(elem_classes="workplace"):
-        with gr.Column(scale=5, min_width=300):
-            image = components.input_image(
-                "Image", height=300, elem_id="segment-image", webcam_options=components.webcam_options()
-            )
-            model = gr.Dropdown(components.choices(models), value=first, label="Model", elem_id="segment-model")
-            threshold = gr.Slider(
-                0.02,
-                0.98,
-                value=components.default_threshold(models[first]),
-                step=0.01,
-                label="Threshold",
-                info="Least probability of a foreground pixel",
-            )
-            with gr.Row():
-                opacity = gr.Slider(0, 1, value=0.55, step=0.05, label="Opacity", min_width=140)
-                colour = gr.ColorPicker("#e4572e", label="Colour", min_width=120)
-            button = gr.Button("Segment", variant="primary", elem_id="segment-button")
-            with gr.Accordion("Compare with a mask of your own", open=False):
-                components.text_block("<p class='note'>Black and white, or in the colours of PASCAL VOC.</p>")
-                truth = components.input_image(
-                    "True mask",
-                    height=180,
-                    sources=["upload", "clipboard"],
-                    elem_id="segment-truth",
-                )
-                components.examples(truth, ("aeroplane_mask.png", "horse_mask.png"), "Masks of two examples")
-            components.examples(image, components.TO_SEGMENT)
-        with gr.Column(scale=7, min_width=300):
-            text = components.text_block(
-                components.waiting("Upload, paste or photograph something, or choose an example.")
-            )
-            overlay = components.output_image(
-                "Foreground", "The image with the foreground coloured", exact=False, height=380
-            )
-            errors = components.output_image(
-                "Errors", "Agreement with the true mask, by colour", exact=False, visible=False, height=380
-            )
-            with gr.Row(elem_classes="thirds"):
-                mask = components.output_image(
-                    "Mask", "The foreground in white, the background in black", min_width=120
-                )
-                probability = components.output_image(
-                    "Probability", "Bright where foreground is probable", exact=False, min_width=120
-                )
-                cut_out = components.output_image(
-                    "Cut-out",
-                    "The foreground on a transparent background",
-                    min_width=120,
-                    elem_classes="transparent",
-                )
-            with gr.Accordion("As data", open=False):
-                data = gr.JSON(label="Answer", show_label=False)
-    model.input(
-        lambda key: components.default_threshold(components.find_model(models, key)),
-        model,
-        threshold,
-        queue=False,
-        api_visibility="private",
-    ).then(
-        lambda *values: segment(*values) if values[0] else [None] * 7,
-        [image, model, threshold, colour, opacity, truth],
-        [text, overlay, mask, probability, cut_out, errors, data],
-        concurrency_id="models",
-        api_visibility="private",
+    def cut_out(image, model, threshold, background=TRANSPARENT, backdrop=None):
+        """Return a file: the cut-out with as many pixels as the uploaded picture."""
+        found, _, answer, _ = answer_for(image, model, threshold)
+        try:
+            pixels = store.decoder.read_image(image, FULL_SIDE)
+        except ImageError as error:
+            raise gr.Error(str(error), **components.NOT_READABLE) from error
+        foreground = render.resized(answer.foreground, pixels.shape[:2])
+        path = write_cut_out(pixels, foreground >= threshold, background, backdrop, f"{found.name}-full-size")
+        return gr.update(value=path, visible=True)
+
+    with gr.Row():
+        model = components.Choice(
+            components.choices(models), value=first, label="Model", elem_id="segment-model", scale=3, min_width=260
+        )
+        threshold = components.Slider(
+            0,
+            1,
+            value=components.default_threshold(models[first]),
+            step=0.01,
+            label="Threshold",
+            info="Lower: more counts as foreground",
+            elem_id="segment-threshold",
+            scale=3,
+            min_width=220,
+        )
+    text = components.text_block(components.waiting())
+    overlay = components.output_slider("Before | Foreground", elem_id="segment-overlay", max_height=460)
+    errors = components.output_image(
+        "Errors: missed / false alarm", "Agreement with the true mask, by colour", visible=False, height=380
     )
+    with gr.Row(elem_classes="thirds"):
+        cut = components.output_image(
+            "Cut-out", "The foreground on the chosen background", min_width=140, elem_classes="transparent"
+        )
+        mask = components.output_image("Mask", "The foreground in white, the background in black", min_width=140)
+        probability = components.output_image("Confidence", "Bright where foreground is probable", min_width=140)
+    with gr.Row():
+        background = components.Choice(
+            list(BACKGROUNDS), value=TRANSPARENT, label="Background of the cut-out", min_width=180
+        )
+        colour = gr.ColorPicker(COLOUR, label="Colour", min_width=100)
+        opacity = components.Slider(0, 1, value=OPACITY, step=0.05, label="Opacity", min_width=160)
+    backdrop = components.picture_input(
+        "Picture for the background", height=180, sources=["upload", "clipboard"], visible=False
+    )
+    with gr.Row():
+        button = gr.Button("Segment", variant="primary", elem_id="segment-button", min_width=120)
+        full = gr.Button("Cut out in full size", elem_id="segment-full", min_width=120)
+    file = gr.File(label="Cut-out in full size", visible=False, interactive=False)
+    with gr.Accordion("Compare with a mask of your own", open=False):
+        components.text_block("<p class='note'>Black and white, or in the colours of PASCAL VOC.</p>")
+        truth = components.picture_input(
+            "True mask", height=180, sources=["upload", "clipboard"], elem_id="segment-truth"
+        )
+        mask_example = gr.Button("Try it: the aeroplane and its mask", size="sm", elem_id="segment-mask-example")
+    with gr.Accordion("As data", open=False):
+        data = gr.JSON(label="Answer", show_label=False)
+    inputs = [picture, model, threshold, colour, opacity, truth, background, backdrop]
+    outputs = [text, overlay, mask, probability, cut, errors, data]
+    truth_of = gr.State()  # the picture for which the mask was given
     components.connect(
+        container,
+        picture,
         button,
-        [threshold.release, opacity.release, colour.change, truth.change],
-        image,
+        [
+            *(model.input, threshold.change, opacity.change, colour.change),
+            *(background.change, backdrop.change, truth.change),
+        ],
         segment,
-        [image, model, threshold, colour, opacity, truth],
-        [text, overlay, mask, probability, cut_out, errors, data],
+        inputs,
+        outputs,
         "segment",
         "Separate foreground from background. Give the key of a model (see /models), the threshold on the probability, "
-        "the overlay's colour (#rrggbb) and opacity, and a true mask or null. Returns the page's own text, overlay, "
-        "mask, probability map, cut-out (PNG with alpha), error map (with a true mask), and the answer as data: share "
-        "of foreground, classes where the model distinguishes them, Dice and IoU with a true mask, and timings.",
+        "the overlay's colour (#rrggbb) and opacity, a true mask or null, and what the cut-out's background becomes "
+        f"({', '.join(BACKGROUNDS)}), with a file for the last. Returns the page's own text, the picture before and "
+        "after its foreground is coloured, mask, confidence map, cut-out, error map (with a true mask), and the answer "
+        "as data: share of foreground, classes where the model distinguishes them, Dice and IoU with a true mask, and "
+        "timings.",
+        state=[truth_of],
+        correct=WITHIN_THE_RANGE,
     )
+    full.click(
+        cut_out,
+        [picture, model, threshold, background, backdrop],
+        file,
+        concurrency_id="models",
+        concurrency_limit=2,
+        api_name="cut_out",
+        api_description="Cut out the foreground of an image at the size of the file (at most 6,000 pixels a side). "
+        "Give the key of a model (see /models), the threshold on the probability, and the background. Returns the "
+        "file.",
+    )
+
+    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    model.input(
+        lambda key: components.default_threshold(components.find_model(models, key)), model, threshold, **hidden
+    )
+    background.input(lambda chosen: gr.update(visible=chosen == PICTURE), background, backdrop, **hidden)
+
+    def tie(image, truth, truth_of):
+        """Keep a mask that was given for this picture, or before any; drop that of another picture."""
+        return (gr.skip(), image) if truth and truth_of in (None, image) else (None, None)
+
+    picture.change(tie, [picture, truth, truth_of], [truth, truth_of], **hidden)
+    picture.change(lambda: gr.update(value=None, visible=False), None, file, **hidden)
+
+    truth.change(lambda image, truth: image if truth else None, [picture, truth], truth_of, **hidden)
+
+    def example_with_mask():
+        image, true = (components.example_path(f"{MASK_OF_EXAMPLE}{end}") for end in (".jpg", "_mask.png"))
+        return image, true, image
+
+    mask_example.click(
+        example_with_mask,
+        None,
+        [picture, truth, truth_of],
+        js=f"() => {{ hw2.example = '{MASK_OF_EXAMPLE}'; }}",
+        **hidden,
+    )
+    return model
+
+
+def parse_colour(text):
+    """Return (red, green, blue) of a colour. Raises gr.Error."""
+    try:
+        return render.parse_colour(text)
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False, title="Colour?") from error
+
+
+def write_cut_out(pixels, mask, background, backdrop, name):
+    """Write the foreground on one of BACKGROUNDS and return the path. backdrop: path of another picture, or None."""
+    behind = None
+    if background == PICTURE:
+        if not backdrop:
+            raise gr.Error("Choose the picture for the background.", print_exception=False, title="No background")
+        behind = components.read_upload(backdrop).pixels
+    image = render.cut_out(pixels, mask)
+    if background == TRANSPARENT:
+        return store.save(image, f"{name}-cut-out")
+    return store.save(render.before_background(image, pixels, background, behind), f"{name}-cut-out", exact=False)
 
 
 def segment_text(data, model):
     """Return the share of the foreground, its classes, the agreement with the truth, and the timings."""
-    facts = [("foreground", f"{data['foreground_share']:.1%}")]
+    facts = [("Foreground", f"{data['foreground_share']:.1%}")]
     if "dice" in data:
         facts += [("Dice", f"{data['dice']:.3f}"), ("IoU", f"{data['iou']:.3f}")]
     took = data["milliseconds"]
-    facts.append(("network", f"{took['network']:.0f} ms"))
     shares = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     notes = components.rehearsal_note(model)
+    if "mask_error" in data:
+        notes.append(f"<strong>The mask is not compared.</strong> {html.escape(data['mask_error'])}")
     if "dice" in data:
         keys = (("correct", render.RIGHT), ("missed", render.MISSED), ("false alarm", render.EXTRA))
         notes.append("".join(swatch(name, colour) for name, colour in keys) + swatch("not counted", (245, 245, 245)))
@@ -165,9 +259,11 @@ def segment_text(data, model):
                 if share >= 0.001
             )
         )
-    if took["loading"] >= 50:
-        notes.append(f"loading the model took {took['loading'] / 1000:.1f} s, once")
-    note = f"<p class='note'>{'<br>'.join(notes)}</p>" if notes else ""
+    notes.append(
+        f"{components.small_print(model)}; network {took['network']:.0f} ms"
+        + (f", loading the model {took['loading'] / 1000:.1f} s" if took["loading"] >= 50 else "")
+    )
+    note = f"<p class='note'>{'<br>'.join(notes)}</p>"
     return f"<section class='figures' aria-live='polite'><dl>{shares}</dl>{note}</section>"
 
 

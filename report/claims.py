@@ -1,14 +1,35 @@
-"""Claims of the report: sentences that are computed from differences and their intervals, and numbers as text.
+"""Numbers as text, and the claims that the text makes about them.
 
-The prose includes them by inline code. Where a run is missing, the text says so instead of making the claim.
+The prose is written by people about the committed results. Its numbers are inline code, and beside each conclusion
+stands the comparison that it rests on:
+
+    claim(c.improves("scratch_bn", over="scratch_plain"), "batch normalisation helps")
+
+It shows nothing while the comparison bears the text out, or where a run is missing. Where other results contradict the
+text, the reader sees a note in its place. All comparisons of the text form one family, which Holm's method corrects:
+a difference is clear if it survives this correction, and else it is not clear, even if its own interval excludes zero.
 """
 
+import functools
+import re
+from datetime import date
+from itertools import combinations, product
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
-import pandas as pd
-from scipy.stats import spearmanr
+from names import word
 from scipy.stats import t as student_t
 
-from hw2.metrics import intervals
+from hw2 import files
+from hw2.experiments.schema import experiment_of
+from hw2.labels import VOC_CLASSES, VOID
+
+LEVEL = 0.05
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+INLINE = re.compile(r"`\{python\} ([^`]+)`")
+TEXT = Path(__file__).resolve().parent
 
 
 class Text(str):
@@ -18,327 +39,442 @@ class Text(str):
         return str(self) or "<!-- -->"
 
 
+# numbers as text ------------------------------------------------------------------------------------------------------
+
+
 def percent(share, digits=1):
-    return Text("not measured" if share is None else f"{100 * share:.{digits}f} %")
+    return Text(DASH if share is None else f"{100 * share:.{digits}f} %")
 
 
 def number(value, digits=2):
     """Return a number for prose: thousands in groups, `digits` decimals for small ones."""
     if value is None:
-        return Text("not measured")
+        return Text(DASH)
     if isinstance(value, int) or abs(value) >= 1000:
         return Text(f"{value:,.0f}")
     return Text(f"{value:.{digits}f}")
 
 
-def millions(value, digits=2):
-    return Text("not measured" if value is None else f"{value / 1e6:.{digits}f} million")
-
-
 def duration(seconds):
     """Return seconds as text, in seconds, minutes or hours."""
     if seconds is None:
-        return Text("not measured")
+        return Text(DASH)
     if seconds < 120:
         return Text(f"{seconds:.0f} s")
-    if seconds < 600:
-        return Text(f"{seconds / 60:.2g} min")
     return Text(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.3g} h")
 
 
 def ratio(value, other):
-    """Return how many times `value` is `other`, as text."""
+    """Return how many times `other` goes into `value`, as text."""
     if not value or not other:
-        return Text("an unmeasured number of")
+        return Text(DASH)
     times = value / other
-    return Text(f"{times:.0f}" if times >= 10 else f"{times:.1f}")
+    return Text(f"{times:.0f}" if times >= 10 else f"{times:.1f}".removesuffix(".0"))
 
 
 def signed(value, digits=1):
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
-def points(interval):
+def points(difference):
     """Return a difference of shares in percentage points with its interval: "+3.1 points (+2.2 to +4.0)"."""
-    if interval is None:
-        return Text("not measured")
-    estimate, low, high = (signed(100 * value, decimals(interval)) for value in interval)
+    if difference is None:
+        return Text(DASH)
+    estimate, low, high = (signed(100 * value) for value in difference[:3])
     return Text(f"{estimate} points ({low} to {high})")
 
 
-def decimals(interval):
-    """Return the number of decimals at which the bounds of a clear difference in points do not read as zero."""
-    return 2 if sign(interval) and min(abs(interval.low), abs(interval.high)) < 0.0005 else 1
+# comparisons ----------------------------------------------------------------------------------------------------------
 
 
-def listed(items):
-    """Return "a, b and c"."""
-    *most, last = items
-    return f"{', '.join(most)} and {last}" if most else last
+class Difference(NamedTuple):
+    """A difference with its interval of 95 %, and the probability of one at least as large where there is none."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float
 
 
-def missing(runs, *names):
-    """Return a visible note that names the unfinished runs, or ""; for a cell with `output: asis`."""
-    absent = runs.missing(names)
-    if not absent:
-        return ""
-    listed = ", ".join(f"`{name}`" for name in absent)
-    return note(f"**Not run yet:** {listed}. The statements of this section about them are left open.")
+class Evidence(NamedTuple):
+    """What a claim rests on. holds: None where a run is missing. shown: what these results say instead, as text.
 
-
-def note(text):
-    """Return a boxed paragraph, in HTML by its class and in the PDF by Typst's properties."""
-    box = 'typst:fill="rgb(255, 245, 224)" typst:inset="7pt" typst:radius="2pt" typst:width="100%"'
-    return f"\n::: {{.not-run {box}}}\n{text}\n:::\n"
-
-
-def sign(interval):
-    """Return 1 or -1 where the interval lies on one side of zero, 0 where it does not, None without one."""
-    if interval is None:
-        return None
-    return int(interval.low > 0) - int(interval.high < 0)
-
-
-def when(interval, better="", worse="", unclear=""):
-    """Return the text that the sign of the difference supports; "" where it was not measured."""
-    chosen = sign(interval)
-    return Text("" if chosen is None else (unclear, better, worse)[chosen])
-
-
-def correct(arrays, view=""):
-    """Return whether the answer to each test image is right, (n,) bool; None if the run has no such answers.
-
-    arrays: of `predictions.npz`. view: "" for the images themselves, or a view of test-time augmentation.
+    difference: for comparisons that belong to the family that is corrected, a `Difference`; else None.
     """
-    answers = arrays.get(f"test_answers_{view}" if view else "test_answers")
-    return None if answers is None else answers == arrays["test_labels"]
+
+    key: tuple
+    holds: object
+    shown: str
+    difference: Difference | None = None
+
+    def verdict(self, cutoff):
+        """Return whether the results bear the claim out, None where they cannot tell."""
+        return self.holds(cutoff) if callable(self.holds) else self.holds
 
 
-class Conclusions:
-    """The conclusions that the finished `runs` support."""
+HISTORY = {  # figures of a run's learning curve, from its rows
+    "train": lambda rows, value: rows[value].iloc[-1],
+    "gap": lambda rows, value: rows[value].iloc[-1] - rows[f"val_{value}"].iloc[-1],
+    "loss_rise": lambda rows, value: rows["val_loss"].iloc[-1] / rows["val_loss"].min(),
+    "gap_before_release": lambda rows, value: (
+        rows[rows["phase"] == 1].iloc[-1].pipe(lambda last: last[value] - last[f"val_{value}"])
+    ),
+    "last_step": lambda rows, value: rows[f"val_{value}"].diff().iloc[-1],
+    "tuned_epochs": lambda rows, value: int((rows["phase"] > 1).sum()),
+    "epochs": lambda rows, value: len(rows),
+    "best_epoch": lambda rows, value: int(rows["epoch"][rows[f"val_{value}"].idxmax()]),
+    "lost_by_last": lambda rows, value: rows[f"val_{value}"].max() - rows[f"val_{value}"].iloc[-1],
+    "first_loss": lambda rows, value: rows["val_loss"].iloc[0],
+    "released_before": lambda rows, value: rows[f"val_{value}"][rows["phase"] == 1].iloc[-1],
+    "released_after": lambda rows, value: rows[f"val_{value}"][rows["phase"] > 1].iloc[0],
+    "first": lambda rows, value: rows[f"val_{value}"].iloc[0],
+    "last": lambda rows, value: rows[f"val_{value}"].iloc[-1],
+}
+
+
+class Comparisons:
+    """Figures of the finished `runs` and comparisons between them, each over all finished seeds of an experiment."""
 
     def __init__(self, runs):
         self.runs = runs
         self._differences = {}
 
-    # differences ------------------------------------------------------------------------------------------------
+    # figures --------------------------------------------------------------------------------------------------------
 
-    def difference(self, run, other, view="", other_view=""):
-        """Return by how much the second's test accuracy exceeds the first's, as `intervals.Interval` of shares.
+    def named(self, name):
+        """Return the finished runs that a name stands for: all seeds of an experiment, or one run of a later seed."""
+        return self.runs.finished([name]) if experiment_of(name) != name else self.runs.seeds(name)
 
-        A paired bootstrap on the same test images. view, other_view: see `correct`. None unless both are finished and
-        were tested on the same images.
+    def figures(self, name, on="test.accuracy"):
+        """Return a figure of each finished seed, [float]. on: path in `metrics.json`, of HISTORY, or "minutes"."""
+        return [value for run in self.named(name) if (value := self._figure(run, on)) is not None]
+
+    def _figure(self, run, on):
+        if on in HISTORY:
+            rows = self.runs.history(run)
+            value = next((value for value in ("accuracy", "iou") if f"val_{value}" in rows), None)
+            return None if value is None else float(HISTORY[on](rows, value))
+        if on == "minutes":
+            seconds = self.runs.training_seconds(run)
+            return None if seconds is None else seconds / 60
+        if on == "images_per_second":
+            return self.runs.images_per_second(run)
+        if on == "corrupted":
+            found = self.runs.get(run, "robustness")
+            return None if not found else float(np.mean([value for values in found.values() for value in values]))
+        if on.startswith("class_iou:"):
+            found = self.runs.get(run, "test.class_iou")
+            return None if not found else found[VOC_CLASSES.index(on.partition(":")[2])]
+        if on.startswith("event:"):
+            found = self.runs.get(run, "events")
+            return None if found is None else float(sum(on[6:] in event["event"] for event in found))
+        return self.runs.get(run, f"{on}.mean" if ".images." in on else on)
+
+    def mean(self, name, on="test.accuracy"):
+        """Return the mean of a figure over the finished seeds; None without any."""
+        found = self.figures(name, on)
+        return float(np.mean(found)) if found else None
+
+    def seeds(self, name):
+        return len(self.named(name))
+
+    @functools.cache  # noqa: B019 - lives as long as the report
+    def spread(self, on, task="classification"):
+        """Return the pooled standard deviation between the seeds of one net, and its degrees of freedom.
+
+        Over all experiments of the task with several seeds. None without any.
         """
-        key = (run, other, view, other_view)
+        names = sorted({experiment_of(run) for run in self.runs.metrics if self.runs.get(run, "task") == task})
+        found = [values for name in names if len(values := self.figures(name, on)) > 1]
+        freedom = sum(len(values) - 1 for values in found)
+        squares = sum(np.var(values, ddof=1) * (len(values) - 1) for values in found)
+        return (float(np.sqrt(squares / freedom)), freedom) if freedom else None
+
+    # differences ----------------------------------------------------------------------------------------------------
+
+    def difference(self, run, over, on="test.accuracy", same_training=False):
+        """Return by how much a figure of `run` exceeds that of `over`, as a `Difference`; None if one is missing.
+
+        The variance has two parts: of the choice of test images, from the differences on each image (means over the
+        seeds), and of training, from the pooled spread of all nets with several seeds. Without any such net, the
+        interval covers the images alone. same_training: both rest on the same trained nets, so that training adds
+        nothing. The distribution is Student's, with Welch's degrees of freedom.
+        """
+        key = (run, over, on, same_training)
         if key not in self._differences:
             self._differences[key] = self._difference(*key)
         return self._differences[key]
 
-    def _difference(self, run, other, view, other_view):
-        one, two = self.runs.arrays(run), self.runs.arrays(other)
-        before, after = correct(one, view), correct(two, other_view)
-        if before is None or after is None:
+    def _difference(self, run, over, on, same_training):
+        ours, theirs = self.figures(run, on), self.figures(over, on)
+        if not ours or not theirs:
             return None
-        if not all(np.array_equal(one[key], two[key]) for key in ("test_indices", "test_labels")):
+        images = 0.0
+        samples = [[self._sample(one, on) for one in self.named(name)] for name in (run, over)]
+        if all(sample is not None for group in samples for sample in group):
+            if len({tuple(identity) for group in samples for identity, _ in group}) > 1:
+                return None  # not measured on the same images
+            change = np.mean([values for _, values in samples[0]], 0) - np.mean([values for _, values in samples[1]], 0)
+            estimate, images = float(change.mean()), float(change.var(ddof=1) / len(change))
+        else:
+            estimate = float(np.mean(ours) - np.mean(theirs))
+        spread = None if same_training else self.spread(on, self.runs.get(self.named(run)[0], "task"))
+        training = spread[0] ** 2 * (1 / len(ours) + 1 / len(theirs)) if spread else 0.0
+        variance = images + training
+        if not variance:
             return None
-        return intervals.bootstrap_mean(after.astype(int) - before.astype(int))
+        freedom = variance**2 / (training**2 / spread[1]) if training else 1e9
+        reach = student_t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(variance)
+        p = 2 * student_t.sf(abs(estimate) / np.sqrt(variance), freedom)
+        return Difference(estimate, estimate - float(reach), estimate + float(reach), float(p))
 
-    def count(self):
-        """Return on how many differences of accuracy or IoU the text is based so far."""
-        return sum(value is not None for value in self._differences.values())
+    def _sample(self, run, on):
+        """Return `(identity, values)` of the images behind a figure, or None for a figure that no images make up."""
+        part, _, kind = on.partition(".")
+        if kind == "accuracy":
+            arrays = self.runs.arrays(run)
+            if f"{part}_answers" not in arrays:
+                return None
+            labels = arrays[f"{part}_labels"]
+            return labels.tolist(), (arrays[f"{part}_answers"] == labels).astype(float)
+        if on.startswith("test.images."):
+            table = self.runs.images(run)
+            column = on.rpartition(".")[2]
+            if table.empty or column not in table:
+                return None
+            return table["identifier"].astype(str).tolist(), table[column].astype(float).to_numpy()
+        return None
 
-    def change(self, what, run, other, plural=False):
-        """Return a sentence on the change of test accuracy from one run to another. what: its subject."""
-        absent = self.runs.missing([run, other])
-        if absent:
-            return unmeasured(absent)
-        found = self.difference(run, other)
-        if found is None:
-            return Text(f"`{run}` and `{other}` were not tested on the same images, so they are not compared.")
-        before, after = (percent(self.runs.get(name, "test.accuracy")) for name in (run, other))
-        s = "" if plural else "s"
-        verb = {1: f"raise{s}", -1: f"lower{s}"}.get(sign(found))
-        if verb is None:
-            return Text(
-                f"{what} make{s} no clear difference: {after} against {before} on the test images, {points(found)}."
-            )
-        return Text(f"{what} {verb} test accuracy by {size_text(found)}, from {before} to {after}.")
-
-    def compared(self, run, other):
-        """Return the difference in test accuracy, "+3.1 points (+2.2 to +4.0)", or the names of missing runs."""
-        absent = self.runs.missing([run, other])
-        return unmeasured(absent) if absent else points(self.difference(run, other))
-
-    # gaps, cost, events -----------------------------------------------------------------------------------------
-
-    def gap(self, run):
-        """Return training minus validation accuracy of the last epoch, or None."""
-        history = self.runs.history(run)
-        if history.empty or "val_accuracy" not in history:
+    def views(self, run, view):
+        """Return by how much the answers to several views of each image beat those to one, as a `Difference`."""
+        arrays = self.runs.arrays(run)
+        if f"test_answers_{view}" not in arrays:
             return None
-        last = history.iloc[-1]
-        return float(last["accuracy"] - last["val_accuracy"])
-
-    def gap_points(self, run):
-        gap = self.gap(run)
-        return Text("not measured" if gap is None else f"{signed(100 * gap)} points")
-
-    def fit(self, run):
-        """Return a clause that names over- or underfitting in the last epoch, by the limits that the text gives."""
-        gap = self.gap(run)
-        if gap is None:
-            return unmeasured([run])
-        train = self.runs.history(run).iloc[-1]["accuracy"]
-        verdict = "overfits" if gap > 0.1 else "underfits" if train < 0.7 else "does neither"
-        return Text(f"`{run}` {verdict} (training {percent(train)}, gap {signed(100 * gap)} points)")
-
-    def events(self, run):
-        """Return the events that training recorded, in words."""
-        found = self.runs.get(run, "events")
-        if found is None:
-            return Text("")
-        return Text("; ".join(f"epoch {event['epoch']}: {event['event']}" for event in found) or "none")
-
-    def best(self, names, figure="accuracy"):
-        """Return the finished run with the highest figure on the validation images, or None.
-
-        The test images are not used: the maximum of many noisy test figures overestimates the best run.
-        """
-        path = f"validation.{figure}"
-        found = [name for name in self.runs.finished(names) if self.runs.get(name, path) is not None]
-        return max(found, key=lambda name: self.runs.get(name, path), default=None)
-
-    # seeds ------------------------------------------------------------------------------------------------------
-
-    def seed_spread(self, name, path="test.accuracy"):
-        """Return (mean, standard deviation, number) of a figure over an experiment's seeds; None for fewer than 2."""
-        values = [self.runs.get(run, path) for run in self.runs.seeds(name)]
-        if len(values) < 2:
-            return None
-        return float(np.mean(values)), float(np.std(values, ddof=1)), len(values)
-
-    def over_seeds(self, name, other, path="test.images.iou.mean"):
-        """Return by how much the second's figure exceeds the first's, paired by seed, as `intervals.Interval`.
-
-        Student's interval over the seeds that both have, which is wide for three seeds. None for fewer than two.
-        """
-        pairs = [
-            (self.runs.get(one, path), self.runs.get(other + one.removeprefix(name), path))
-            for one in self.runs.seeds(name)
-        ]
-        values = np.array([two - one for one, two in pairs if one is not None and two is not None])
-        if len(values) < 2:
-            return None
-        reach = student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-        return intervals.Interval(float(values.mean()), float(values.mean() - reach), float(values.mean() + reach))
-
-    def over_images(self, name, other, column="iou"):
-        """Return the mean over images of the difference of a per-image figure, with a paired bootstrap interval.
-
-        Where both have several seeds, an image's difference is the mean over the seeds.
-        """
-        key = ("images", name, other, column)
-        if key not in self._differences:
-            self._differences[key] = self._over_images(name, other, column)
-        return self._differences[key]
-
-    def _over_images(self, name, other, column):
-        columns = []
-        for one in self.runs.seeds(name):
-            tables = [self.runs.images(run) for run in (one, other + one.removeprefix(name))]
-            if not any(table.empty for table in tables):
-                left, right = (table.set_index("identifier")[column].astype(float) for table in tables)
-                columns.append(right - left)
-        means = pd.concat(columns, axis=1).dropna().mean(axis=1) if columns else []
-        return intervals.bootstrap_mean(means, resamples=2000) if len(means) else None
-
-    def mask_change(self, what, run, other):
-        """Return a sentence on the change of the mean IoU of an image from one run to another. what: its subject."""
-        absent = self.runs.missing([run, other])
-        if absent:
-            return unmeasured(absent)
-        found = self.over_images(run, other)
-        if found is None:
-            return Text(f"`{run}` and `{other}` left no figures of the same images.")
-        verb = {1: "raises", -1: "lowers"}.get(sign(found))
-        if verb is None:
-            return Text(f"{what} makes no clear difference to the mean IoU of an image, {points(found)}.")
-        single = min(len(self.runs.seeds(name)) for name in (run, other)) == 1
-        warning = self.luck(found) if single else ""
-        return Text(f"{what} {verb} the mean IoU of an image by {size_text(found)}{warning}.")
-
-    def luck(self, interval):
-        """Return a warning, to be appended, if training noise may explain a difference of two single runs; or "".
-
-        The bound is two standard deviations of a difference of two runs, from the seeds of the book's net.
-        """
-        names = "seg_book_transpose", "seg_book_bilinear"
-        spreads = [spread[1] for name in names if (spread := self.seed_spread(name, "test.images.iou.mean"))]
-        reach = 2 * np.sqrt(2 * np.mean(np.square(spreads))) if spreads else 0.0
-        if abs(interval.estimate) > reach:
-            return ""
-        return f", within the {100 * reach:.1f} points by which two seeds of the book's net may differ"
-
-    def class_difficulty(self, run, facts):
-        """Return a sentence on what correlates with the IoU of VOC's classes. facts: arrays of `seg_baselines`."""
-        values = self.runs.get(run, "test.class_iou")
-        if not values or "train_pixels" not in facts:
-            return unmeasured([name for name in (run, "seg_baselines") if name not in self.runs] or [run])
-        ious = np.array(values[1:], float)
-        pixels = training_pixels(facts)[:, 1:]
-        sizes = [np.median(image[image > 0]) if image.any() else np.nan for image in pixels.T]
-        reasons = {
-            "the number of training images that hold the class": (pixels > 0).sum(0),
-            "the median area that it covers in an image": sizes,
-        }
-        told = []
-        for reason, figures in reasons.items():
-            found = spearmanr(figures, ious, nan_policy="omit")
-            if found.pvalue < 0.05:
-                told.append(f"with {reason} (rank correlation {signed(found.statistic, 2)})")
-        start = "What makes a class hard? Over the twenty classes, IoU goes clearly "
-        if told:
-            return Text(start + " and ".join(told) + ".")
-        return Text(
-            f"{start}with neither {' nor '.join(reasons)}; but among twenty, only a strong connection would show."
+        labels = arrays["test_labels"]
+        change = (arrays[f"test_answers_{view}"] == labels).astype(float) - (arrays["test_answers"] == labels)
+        error = change.std(ddof=1) / np.sqrt(len(change))
+        return Difference(
+            float(change.mean()), float(change.mean() - 1.96 * error), float(change.mean() + 1.96 * error), 0.0
         )
 
-    # ensembles, and the abstract --------------------------------------------------------------------------------
+    def masks_differ(self, name, other):
+        """Return the share of labelled pixels in which the masks of two nets differ, over all pairs of their runs.
 
-    def headline(self, names, what, figure="accuracy", measure="of the test images right"):
-        """Return a clause on the best of `names`, chosen on the validation images."""
-        best = self.best(names, figure)
-        if best is None:
-            return Text(f"{what} has not run yet")
-        return Text(f"{what} gets {percent(self.runs.get(best, f'test.{figure}'))} {measure} (`{best}`)")
+        On the test images that all runs share, each run at its own threshold; of one net, between its seeds. None
+        without two runs.
+        """
+        shared = self.runs.arrays("seg_baselines")
+        ours, theirs = ([run for run in self.named(one) if self._has_panel(run)] for one in (name, other))
+        pairs = list(combinations(ours, 2)) if name == other else list(product(ours, theirs))
+        found = [
+            (self._mask(one, index) != self._mask(two, index))[shared[f"panel_{index}_truth"] != VOID].mean()
+            for one, two in pairs
+            for index in range(len(shared["panel_identifiers"]))
+        ]
+        return float(np.mean(found)) if found else None
 
-    def ensemble_gain(self, name):
-        """Return an ensemble's gain over its mean member, over its best member (an interval), and the latter's name."""
-        members = self.runs.get(name, "members")
-        if not members:
-            return None
-        singles = {run: member["test"]["accuracy"] for run, member in members.items()}
-        best = max(singles, key=singles.get)
-        mean = float(self.runs.get(name, "test.accuracy") - np.mean(list(singles.values())))
-        return mean, self.difference(best, name), best
+    def masks_of_seeds(self, *names):
+        """Return the share of pixels in which the masks of two seeds of one net differ, the mean over these nets."""
+        found = [value for name in names if (value := self.masks_differ(name, name)) is not None]
+        return float(np.mean(found)) if found else None
+
+    def _has_panel(self, run):
+        shared, own = (self.runs.arrays(one).get("panel_identifiers") for one in ("seg_baselines", run))
+        return shared is not None and own is not None and np.array_equal(shared, own)
+
+    def _mask(self, run, index):
+        return self.runs.arrays(run)[f"panel_{index}_probability"] >= 255 * self.runs.get(run, "threshold")
+
+    # for prose --------------------------------------------------------------------------------------------------------
+
+    def share(self, name, on="test.accuracy", digits=1):
+        """Return a figure of a net as text, "72.4 %": the mean over its seeds."""
+        return percent(self.mean(name, on), digits)
+
+    def gain(self, run, over, on="test.accuracy", same_training=False):
+        """Return a difference as text: "+3.1 points (+2.2 to +4.0)"."""
+        return points(self.difference(run, over, on, same_training))
+
+    def by(self, run, over, on="test.accuracy", same_training=False):
+        """Return a difference as text for "rises by": "3.1 points (2.2 to 4.0)"."""
+        return Text(self.gain(run, over, on, same_training).replace("+", ""))
+
+    def gap(self, name):
+        """Return training minus validation accuracy of the last epoch as text: "31 points"."""
+        found = self.mean(name, "gap")
+        return Text(DASH if found is None else f"{signed(100 * found, 0)} points".removeprefix("+"))
+
+    def times(self, run, than, on):
+        """Return how many times a figure of `than` goes into that of `run`, as text."""
+        return ratio(self.mean(run, on), self.mean(than, on))
+
+    def minutes(self, name):
+        found = self.mean(name, "minutes")
+        return duration(None if found is None else 60 * found)
+
+    def setting(self, name, key, phase=None):
+        """Return a recorded setting as text, of the model or of one phase of training; a dash without the run."""
+        run = next(iter(self.named(name)), name)
+        values = self.runs.config(run).get("model_arguments", {}) if phase is None else self.runs.phase(run, phase)
+        return Text(f"{value:g}" if isinstance(value := values.get(key), (int, float)) else value or DASH)
+
+    def value(self, name, on, digits=2):
+        """Return a figure as a plain number, as text."""
+        return number(self.mean(name, on), digits)
+
+    # what claims rest on ----------------------------------------------------------------------------------------------
+
+    def improves(self, run, over, on="test.accuracy", same_training=False):
+        """The figure of `run` is clearly the higher one, after the correction for all claims of the text."""
+        found = self.difference(run, over, on, same_training)
+        return Evidence(
+            ("improves", run, over, on),
+            None if found is None else lambda cutoff: found.estimate > 0 and found.p <= cutoff,
+            shown(found, on),
+            found,
+        )
+
+    def unclear(self, run, over, on="test.accuracy"):
+        """The difference is not clear, after the correction for all claims of the text."""
+        found = self.difference(run, over, on)
+        return Evidence(
+            ("unclear", run, over, on),
+            None if found is None else lambda cutoff: found.p > cutoff,
+            shown(found, on),
+            found,
+        )
+
+    def exceeds(self, run, than, on, times=1.0, than_on=None):
+        """A recorded figure of `run` is more than `times` that of another: a fact of the record, without statistics.
+
+        than_on: the figure of the other one, if it has another path.
+        """
+        ours, theirs = self.mean(run, on), self.mean(than, than_on or on)
+        known = None not in (ours, theirs)
+        return Evidence(
+            ("exceeds", run, than, on, times, than_on),
+            ours > times * theirs if known else None,
+            f"{plainly(ours)} and {plainly(theirs)}" if known else "",
+        )
+
+    def between(self, name, on, low=-np.inf, high=np.inf):
+        """A recorded figure lies between two bounds."""
+        found = self.mean(name, on)
+        return Evidence(
+            ("between", name, on, low, high), None if found is None else low <= found <= high, plainly(found)
+        )
+
+    def alike(self, name, other, times=1.2):
+        """The masks of two nets differ at most `times` as much as those of two seeds of one of them."""
+        between, seeds = self.masks_differ(name, other), self.masks_of_seeds(name, other)
+        known = None not in (between, seeds)
+        return Evidence(
+            ("alike", name, other, times),
+            between <= times * seeds if known else None,
+            f"{percent(between)} of the pixels differ, and {percent(seeds)} between seeds" if known else "",
+        )
+
+    def best(self, name, among, on="validation.accuracy"):
+        """No net of `among` has a higher figure on the validation images, the mean over its seeds."""
+        found = {other: value for other in among if (value := self.mean(other, on)) is not None}
+        first = max(found, key=found.get, default=None)
+        return Evidence(
+            ("best", name, tuple(among), on),
+            first == name if name in found and len(found) > 1 else None,
+            f"it is the {word(first)}" if first else "",
+        )
+
+    # the claims of the text -------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def claimed(self):
+        """All claims of the text, in its order: `[(evidence, what the text says)]`. The text itself is the registry."""
+        found = []
+
+        def record(evidence, what):
+            found.append((evidence, what))
+
+        def record_answer(what, *evidences):
+            found.extend((evidence, what) for evidence in evidences)
+
+        for expression in claim_expressions():
+            eval(expression, {"c": self, "claim": record, "answer": record_answer})
+        return found
+
+    @functools.cached_property
+    def cutoff(self):
+        """The largest probability at which a difference counts as clear, by Holm's method over all claims."""
+        family = {evidence.key[1:]: evidence.difference for evidence, _ in self.claimed if evidence.difference}
+        passed, probabilities = 0.0, sorted(difference.p for difference in family.values())
+        for place, probability in enumerate(probabilities):
+            if probability > LEVEL / (len(probabilities) - place):
+                break
+            passed = probability
+        return passed
+
+    @functools.cached_property
+    def family(self):
+        """The number of comparisons that the text makes, which Holm's method corrects."""
+        return len({evidence.key[1:] for evidence, _ in self.claimed if evidence.difference})
+
+    def contradicted(self):
+        """Return the claims that these results contradict: `[what the text says]`."""
+        return [what for evidence, what in self.claimed if evidence.verdict(self.cutoff) is False]
+
+    def claim(self, evidence, what):
+        """Return nothing, or a note if these results contradict `what` the text says."""
+        if evidence.verdict(self.cutoff) is not False:
+            return Text("")
+        return note(f"The text says that {what}. These results do not bear this out: {evidence.shown}.")
+
+    def answer(self, what, *evidences):
+        """Return an answer of the table of questions, or that the results do not give it, or contradict it."""
+        verdicts = [evidence.verdict(self.cutoff) for evidence in evidences]
+        if False in verdicts:
+            return Text("*not borne out by these results*")
+        return Text("*not measured yet*" if None in verdicts else what)
+
+    # dates ------------------------------------------------------------------------------------------------------------
+
+    def newest(self):
+        """Return the date of the newest run, "26 November 2026", or that there is none."""
+        found = [files.read_json(path)["finished"] for path in self.runs.folder.glob("*/final.json")]
+        if not found:
+            return Text("no finished run yet")
+        newest = date.fromisoformat(max(found)[:10])
+        return Text(f"{newest.day} {newest:%B %Y}")
 
 
-def size_text(interval):
-    """Return the size of a clear difference, without its sign: "3.1 points (95 % interval 2.2 to 4.0)"."""
-    return f"{abs(100 * interval.estimate):.{decimals(interval)}f} points (95 % interval {interval_text(interval)})"
+def plainly(value):
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}".replace("-", MINUS)
 
 
-def interval_text(interval):
-    low, high = sorted((abs(interval.low), abs(interval.high))) if sign(interval) else (interval.low, interval.high)
-    digits = decimals(interval)
-    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+def shown(difference, on):
+    if difference is None:
+        return ""
+    if on.startswith(("test.", "validation.")):
+        return str(points(difference))
+    return f"{signed(difference.estimate, 2)} ({signed(difference.low, 2)} to {signed(difference.high, 2)})"
 
 
-def training_pixels(facts):
-    """Return the pixels of each class, (n, 21), of all training masks, SBD's too. facts: arrays of `seg_baselines`."""
-    return np.concatenate([facts[key] for key in ("train_pixels", "sbd_pixels") if key in facts])
+def note(text):
+    """Return a highlighted sentence, in HTML by its class and in the PDF by the colour of its background."""
+    return Text(f'[{text}]{{.note style="background-color: #ffe9b8"}}')
 
 
-def unmeasured(names):
-    listed = ", ".join(f"`{name}`" for name in names)
-    return Text(f"*(Open until {listed} {'has' if len(names) == 1 else 'have'} run.)*")
+def pending(runs, *names):
+    """Return a note that names the experiments of a section that have no finished run, or ""."""
+    absent = [word(name) for name in names if not runs.seeds(name)]
+    told = f"Not measured yet: {'; '.join(absent)}. A dash stands for each missing number."
+    return note(told) if absent else Text("")
+
+
+def sources():
+    """Return the files of the text, {name: content}."""
+    return {path.name: path.read_text() for path in sorted(TEXT.glob("*.qmd"))}
+
+
+def claim_expressions():
+    """Return the expressions of all claims and answers of the text, which use nothing but `c` and literals."""
+    found = [text for content in sources().values() for text in INLINE.findall(content)]
+    return [text for text in found if text.startswith(("claim(", "answer("))]

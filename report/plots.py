@@ -1,21 +1,25 @@
 """Every plot of the report: a function from the finished runs to a matplotlib figure, in one theme and one palette.
 
-A plot shows those of its runs that are finished; without any, it is an empty panel that names the missing runs. The
-colours are those of Okabe and Ito, which readers with any colour vision can tell apart. Figures are as wide as the
-PDF's text, so that their letters have the size of its letters.
+A plot shows those of its experiments that are finished, curves the first seed of each; without any, it is an empty
+panel that names the missing ones. The colours are those of Okabe and Ito, which readers with any colour vision can tell
+apart. Figures are as wide as the PDF's text, so that their letters have the size of its letters.
 """
+
+import textwrap
 
 import matplotlib
 import numpy as np
 import seaborn as sns
-from claims import correct, duration
+from claims import duration
 from matplotlib.artist import setp
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from names import word
 from scipy.ndimage import gaussian_filter
 
 from hw2.data.thumbnails import decode
+from hw2.experiments.schema import experiment_of
 from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF, CIFAR100_SUPERCLASSES, VOC_CLASSES, VOC_PALETTE, VOID
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
@@ -70,9 +74,9 @@ def subplots(rows=1, columns=1, *, figsize, layout=None, **settings):
 
 
 def waiting(names, height=1.1):
-    """Return an empty panel that names the runs that it waits for."""
+    """Return an empty panel that names the experiments that it waits for."""
     fig, ax = subplots(figsize=(WIDTH, height), layout="none")
-    shown = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    shown = ", ".join(map(word, names[:2])) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
     ax.text(0.5, 0.5, f"waits for\n{shown}", ha="center", va="center", color=GREY, fontsize=8)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
@@ -81,12 +85,9 @@ def waiting(names, height=1.1):
     return fig
 
 
-def short(run):
-    """Return a run's name as figures show it."""
-    name = run.replace("ensemble_scratch", "ensemble")
-    for chapter in ("scratch_", "vgg16_", "seg_"):
-        name = name.removeprefix(chapter)
-    return name.replace("_", " ").replace("-seed", ", seed ")
+def title(run, width=24):
+    """Return the words for a run, broken into lines that fit above a panel."""
+    return textwrap.fill(word(experiment_of(run)), width)
 
 
 def percent_axis(axis, decimals=0):
@@ -121,7 +122,7 @@ def spread(positions, gap):
 
 def learning_curves(runs, names, columns=3, value="accuracy"):
     """One panel a run: accuracy (or "iou") on training and validation images by epoch, the gap between them shaded."""
-    found = [name for name in runs.finished(names) if f"val_{value}" in runs.history(name)]
+    found = [name for name in runs.first(names) if f"val_{value}" in runs.history(name)]
     if not found:
         return waiting(names)
     columns = min(columns, len(found))
@@ -136,7 +137,7 @@ def learning_curves(runs, names, columns=3, value="accuracy"):
         ax.plot(epochs, validation, color=BLUE, marker=marker)
         for phase in history.groupby("phase")["epoch"].min().iloc[1:]:
             ax.axvline(phase - 0.5, color=GREY, linewidth=0.7, linestyle=(0, (3, 3)))
-        ax.set_title(short(name))
+        ax.set_title(title(name, 76 // columns), fontsize=8)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for ax in axes.flat[len(found) :]:
         ax.set_axis_off()
@@ -151,7 +152,7 @@ def learning_curves(runs, names, columns=3, value="accuracy"):
 
 def validation_losses(runs, names):
     """Validation loss by epoch of many runs in one panel, named at its end."""
-    found = [name for name in runs.finished(names) if "val_loss" in runs.history(name)]
+    found = [name for name in runs.first(names) if "val_loss" in runs.history(name)]
     if not found:
         return waiting(names)
     fig, ax = subplots(figsize=(WIDTH, 3.4))
@@ -166,27 +167,27 @@ def validation_losses(runs, names):
     heights = spread(ends, 0.045 * (high - low))
     ax.set_ylim(bottom=np.exp(min(low, heights.min() - 0.04 * (high - low))))
     for name, colour, height in zip(found, colours, np.exp(heights), strict=True):
-        ax.text(1.03 * last, height, short(name), color=colour, fontsize=7.5, va="center")
+        ax.text(1.03 * last, height, word(experiment_of(name)), color=colour, fontsize=7.5, va="center")
     ax.set(xlabel="epoch", ylabel="validation loss (nats, logarithmic)", xlim=(0, 1.35 * last))
     return fig
 
 
-def accuracies(runs, names, labels=None, colours=None):
-    """Test accuracy of each run as a dot with its 95 % interval, in the order given."""
-    found = runs.finished(names)
+def accuracies(runs, comparisons, names, colours=None):
+    """Test accuracy of each net: a dot for every seed, their mean as a line and in numbers, in the order given."""
+    found = [name for name in names if runs.seeds(name)]
     if not found:
         return waiting(names)
-    fig, ax = subplots(figsize=(WIDTH, 0.55 + 0.27 * len(found)))
+    fig, ax = subplots(figsize=(WIDTH, 0.55 + 0.25 * len(found)))
     for row, name in enumerate(found):
-        right = correct(runs.arrays(name))
-        mean, error = right.mean(), 1.96 * right.std() / np.sqrt(len(right))
+        values, mean = comparisons.figures(name), comparisons.mean(name)
         colour = (colours or {}).get(name, BLUE)
-        ax.errorbar(mean, row, xerr=error, color=colour, marker="o", markersize=4.5, capsize=2, linewidth=1.2)
-        ax.text(mean + error, row, f"  {100 * mean:.1f} %", va="center", fontsize=8, color=INK)
-    ax.set_yticks(range(len(found)), [(labels or {}).get(name, short(name)) for name in found])
+        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=colour, linewidth=2)
+        ax.plot(values, [row] * len(values), "o", color=colour, markersize=4.5, alpha=0.55, markeredgewidth=0)
+        ax.text(max(values), row, f"   {100 * mean:.1f} %", va="center", fontsize=8, color=INK)
+    ax.set_yticks(range(len(found)), [word(name) for name in found])
     ax.set_ylim(len(found) - 0.5, -0.5)
     low, high = ax.get_xlim()
-    ax.set_xlim(low, high + 0.08 * (high - low))
+    ax.set_xlim(low, high + 0.1 * (high - low))
     ax.set_xlabel("test accuracy")
     percent_axis(ax.xaxis)
     ax.grid(axis="x")
@@ -231,56 +232,71 @@ def receptive_field():
     return fig
 
 
-def cost(runs, names):
-    """Test accuracy against training time, one point a run; the area of a point grows with the parameters.
+FAMILIES = {
+    "vgg16": (BLUE, "VGG16"),
+    "scratch": (RED, "our own nets"),
+    "final": (RED, "our own nets"),
+    "ensemble": (GREEN, "combined nets"),
+    "seg": (ORANGE, "segmentation"),
+}
 
-    Its shape tells the machine, where there are several.
+
+def family(run):
+    """Return the colour and the words for the family of a run."""
+    return FAMILIES.get(run.partition("_")[0], (GREY, "others"))
+
+
+def overview(runs, classifiers, segmenters):
+    """Test accuracy and foreground IoU against training time: every run a dot, and the best of each budget named.
+
+    Named are runs that are better on the validation images than all that took less time.
     """
-    found = [name for name in runs.finished(names) if runs.training_seconds(name)]
-    if not found:
-        return waiting(names)
-    fig, ax = subplots(figsize=(WIDTH, 4.2))
-    families = {"vgg16": (BLUE, "VGG16"), "scratch": (RED, "from scratch"), "ensemble": (GREEN, "ensembles")}
-    seconds = np.array([runs.training_seconds(name) for name in found])
-    accuracy = np.array([runs.get(name, "test.accuracy") for name in found])
-    size = np.array([runs.get(name, "cost.parameters") or 0 for name in found])
-    colours = [families.get(name.partition("_")[0], (GREY, ""))[0] for name in found]
-    machines = [tuple(runs.machines([name]).items()) for name in found]
-    shapes = dict(zip(dict.fromkeys(machines), "osD^v", strict=False))
-    for x, y, area, colour, machine in zip(seconds, accuracy, 12 + 9 * size / 1e6, colours, machines, strict=True):
-        ax.scatter(x, y, s=area, color=colour, marker=shapes.get(machine, "P"), alpha=0.75, linewidths=0)
-    ax.set_xscale("log")
-    reach = max(accuracy.max() - accuracy.min(), 0.05)
-    ax.set_ylim(accuracy.min() - 0.06 * reach, accuracy.max() + 0.06 * reach)
-    # names in a column at the right, in the order of their points, which they are tied to
-    edge = seconds.max() * 1.35
-    line = {"arrowstyle": "-", "linewidth": 0.4, "alpha": 0.5, "shrinkA": 0, "shrinkB": 0}
-    ax.set_xlim(seconds.min() / 1.4, edge)
-    low, high = ax.get_ylim()
-    heights = spread(accuracy, min(0.033, 1 / len(found)) * (high - low))
-    for x, y, height, name, colour in zip(seconds, accuracy, heights, found, colours, strict=True):
-        ax.plot([x, edge], [y, y], color=colour, linewidth=0.4, alpha=0.5, zorder=0)
-        ax.annotate(
-            short(name), (edge, y), (12, height), textcoords=("offset points", "data"), fontsize=7.5, color=colour,
-            va="center", arrowprops=line | {"color": colour},
-        )  # fmt: skip
-    seconds_axis(ax.xaxis)
-    ax.yaxis.set_major_locator(matplotlib.ticker.MultipleLocator(0.05 if reach < 0.6 else 0.2))
-    percent_axis(ax.yaxis)
-    ax.set(xlabel="training time (logarithmic)", ylabel="test accuracy")
-    present = {name.partition("_")[0] for name in found}
-    handles = [
-        Line2D([], [], color=colour, marker="o", linestyle="", label=text)
-        for key, (colour, text) in families.items()
-        if key in present
-    ]
-    if len(shapes) > 1:
-        handles += [
-            Line2D([], [], color=GREY, marker=shape, linestyle="", label=" and ".join(dict(machine).values()))
-            for machine, shape in shapes.items()
-        ]
-    ax.legend(handles=handles, loc="upper left")
+    if not runs.first((*classifiers, *segmenters)):
+        return waiting(classifiers)
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 3.3), width_ratios=(1.35, 1))
+    for ax, names, figure in zip(axes, (classifiers, segmenters), ("accuracy", "iou"), strict=True):
+        found = [run for name in names for run in runs.seeds(name) if runs.training_seconds(run)]
+        found = [run for run in found if runs.get(run, f"test.{figure}") is not None]
+        cost = {run: runs.training_seconds(run) / 60 for run in found}
+        for run in found:
+            colour = family(run)[0]
+            ax.plot(cost[run], runs.get(run, f"test.{figure}"), "o", color=colour, markersize=5, alpha=0.6, mew=0)
+        for run in front(runs, cost, f"validation.{figure}"):
+            ax.annotate(
+                title(run, 18), (cost[run], runs.get(run, f"test.{figure}")), (-4, 4), textcoords="offset points",
+                ha="right", va="bottom", fontsize=7, color=INK, linespacing=0.95,
+            )  # fmt: skip
+        ax.set(xscale="log", xlabel="training time (min, logarithmic)")
+        ax.set_title("CIFAR-100: test accuracy" if figure == "accuracy" else "VOC: foreground IoU")
+        ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+        percent_axis(ax.yaxis)
+        if found:
+            low, high = min(cost.values()), max(cost.values())
+            ax.set_xlim(low / max(high / low, 4) ** (0.42 if figure == "accuracy" else 0.75), high * 1.3)
+            values = [runs.get(run, f"test.{figure}") for run in found]
+            reach = max(max(values) - min(values), 0.05)
+            ax.set_ylim(min(values) - 0.06 * reach, max(values) + 0.14 * reach)
+    present = dict.fromkeys(family(run) for run in runs.first((*classifiers, *segmenters)))
+    handles = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in present]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return fig
+
+
+def front(runs, cost, path, step=0.025):
+    """Return the runs whose figure exceeds that of every cheaper one by more than `step`, and the best of all.
+
+    cost: {run: minutes}. path: of the figure on the validation images.
+    """
+    best, chosen = -1.0, []
+    for run in sorted(cost, key=cost.get):
+        if (value := runs.get(run, path)) > best + step:
+            best = value
+            chosen.append(run)
+    first = max(cost, key=lambda run: runs.get(run, path), default=None)
+    clear = [run for run in chosen if runs.get(run, path) < runs.get(first, path) - step]
+    return clear + ([first] if first else [])
 
 
 def schedules(runs, names):
@@ -288,15 +304,16 @@ def schedules(runs, names):
 
     The last is dashed: until it first divides the rate, its line is the one before it.
     """
-    found = runs.finished(names)
+    found = runs.first(names)
     if not found:
         return waiting(names)
     fig, axes = subplots(1, 2, figsize=(WIDTH, 2.3))
-    colours = dict(zip(names, (BLUE, RED, GREEN), strict=False))
+    palette = dict(zip(names, (BLUE, RED, GREEN), strict=False))
+    colours = {run: palette[experiment_of(run)] for run in found}
     ends = []
     for name in found:
         history = runs.history(name)
-        style = {"color": colours[name], "linestyle": (0, (3, 3)) if name == names[-1] else "-"}
+        style = {"color": colours[name], "linestyle": (0, (3, 3)) if experiment_of(name) == names[-1] else "-"}
         axes[0].plot(history["epoch"], history["learning_rate"], drawstyle="steps-post", **style)
         axes[1].plot(history["epoch"], history["val_accuracy"], **style)
         for event in runs.get(name, "events") or []:
@@ -307,7 +324,7 @@ def schedules(runs, names):
     low, high = axes[1].get_ylim()
     heights = spread([y for _, y in ends], 0.08 * (high - low))
     for name, (epoch, _), height in zip(found, ends, heights, strict=True):
-        label = {"scratch_residual": "cosine"}.get(name, name.rpartition("_")[2])
+        label = {"scratch_residual": "cosine"}.get(experiment_of(name), experiment_of(name).rpartition("_")[2])
         axes[1].text(epoch + 0.4, height, label, color=colours[name], va="center", fontsize=8)
     axes[1].set_xlim(right=axes[1].get_xlim()[1] * 1.16)
     axes[0].set(title="learning rate", xlabel="epoch")
@@ -320,7 +337,7 @@ def schedules(runs, names):
 
 def number_of_classes(runs, names):
     """Test accuracy of one architecture by the number of classes, beside chance."""
-    found = [name for name in runs.finished(names) if runs.get(name, "test.accuracy")]
+    found = [name for name in runs.first(names) if runs.get(name, "test.accuracy")]
     if not found:
         return waiting(names)
     fig, axes = subplots(1, 2, figsize=(WIDTH, 2.3))
@@ -355,7 +372,7 @@ def classes_of(runs, name):
 
 def ensembles(runs, names):
     """Accuracy by the number of members, all ensembles of that size; and how often two members differ."""
-    found = runs.finished(names)
+    found = runs.first(names)
     if not found:
         return waiting(names)
     fig, axes = subplots(len(found), 2, figsize=(WIDTH, 2.5 * len(found)), squeeze=False, width_ratios=(1, 1.15))
@@ -369,16 +386,18 @@ def ensembles(runs, names):
         for size, row in zip(sizes, rows, strict=True):
             left.annotate(f"{100 * row['mean']:.1f}", (size, row["mean"]), (4, -5), textcoords="offset points",
                           ha="left", va="top", fontsize=8, color=BLUE)  # fmt: skip
-        left.set(title=short(name), xlabel="members", ylabel="test accuracy", xticks=sizes)
+        left.set(title=word(name), xlabel="members", ylabel="test accuracy", xticks=sizes)
         left.margins(0.17, 0.2)
         percent_axis(left.yaxis)
         shares = np.array(runs.get(name, "disagreement"))
-        members = [short(member) for member in runs.get(name, "members")]
+        members = [word(member) for member in runs.get(name, "members")]
+        members = [text if name == "ensemble_mixed" else f"seed {index}" for index, text in enumerate(members)]
         shown = np.where(np.eye(len(shares), dtype=bool), np.nan, 100 * shares)
         heatmap(right, shown, members, "{:.0f}")
         right.set_title("images on which two differ (%)")
         right.tick_params(axis="x", rotation=25)
-        setp(right.get_xticklabels(), ha="right")
+        setp(right.get_xticklabels(), ha="right", fontsize=7)
+        setp(right.get_yticklabels(), fontsize=7)
     return fig
 
 
@@ -399,13 +418,13 @@ def heatmap(ax, values, names, form, fontsize=8):
 
 def reliability(runs, names):
     """Accuracy by confidence, before and after temperature scaling; the diagonal is perfect calibration."""
-    found = runs.finished(names)
+    found = runs.first(names)
     if not found:
         return waiting(names)
     fig, axes = subplots(1, len(found), figsize=(WIDTH, 2.4 if len(found) > 2 else 2.9), sharey=True, squeeze=False)
     for ax, name in zip(axes[0], found, strict=True):
         arrays = runs.arrays(name)
-        right = correct(arrays)
+        right = arrays["test_answers"] == arrays["test_labels"]
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
         for kind, colour in (("confidences", ORANGE), ("calibrated_confidences", BLUE)):
             confidence = arrays[f"test_{kind}"].astype(np.float64)
@@ -416,7 +435,8 @@ def reliability(runs, names):
             ax.plot(*means, color=colour, marker="o", markersize=3)
         temperature = runs.get(name, "calibration.temperature")
         ax.text(0.97, 0.05, f"T = {temperature:.2f}", ha="right", transform=ax.transAxes, fontsize=8)
-        ax.set(title=short(name), xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+        ax.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+        ax.set_title(title(name, 17), fontsize=8)
         percent_axis(ax.xaxis)
         percent_axis(ax.yaxis)
         ax.set_xticks([0, 0.5, 1])
@@ -483,7 +503,7 @@ def confused_pairs(answers, labels, count=3):
 
 def robustness(runs, names):
     """Accuracy under corruptions of growing strength, one panel a corruption, one line a run."""
-    found = [name for name in runs.finished(names) if runs.get(name, "robustness")]
+    found = [name for name in runs.first(names) if runs.get(name, "robustness")]
     if not found:
         return waiting(names)
     kinds = list(runs.get(found[0], "robustness"))
@@ -499,7 +519,7 @@ def robustness(runs, names):
     percent_axis(np.atleast_1d(axes)[0].yaxis)
     np.atleast_1d(axes)[len(kinds) // 2].set_xlabel("strength (0: as it is)")
     handles = [Line2D([], [], color=colour, marker="o", markersize=3) for colour in colours]
-    fig.legend(handles, [short(name) for name in found], loc="outside lower center", ncols=min(4, len(found)))
+    fig.legend(handles, [word(experiment_of(name)) for name in found], loc="outside lower center", ncols=3)
     return fig
 
 
@@ -538,6 +558,7 @@ NETS = {
     "seg_unet_vgg16_bilinear": BLUE,
     "seg_unet_mobilenetv2_transpose": INK,
     "seg_unet_mobilenetv2_bilinear": PINK,
+    "seg_mobilenetv2": GREY,
 }
 
 
@@ -646,7 +667,7 @@ def voc_examples(runs, count=4):
     if not has_panel(runs, PANEL):
         return waiting([PANEL])
     shown = range(min(count, len(runs.arrays(PANEL)["panel_identifiers"])))
-    fig, axes = subplots(3, len(shown), figsize=(WIDTH, 4.0), squeeze=False)
+    fig, axes = subplots(3, len(shown), figsize=(WIDTH, 3.3), squeeze=False)
     for column, position in enumerate(shown):
         found = panel(runs, None, position)
         mask = VOC_PALETTE[found["truth"]]
@@ -668,7 +689,7 @@ def errors(prediction, truth):
     return picture
 
 
-OUTPUTS = {"best": 2, "median": 2, "worst": 2, "worst_large": 2}  # number of examples of each kind that are shown
+OUTPUTS = {"best": 1, "median": 2, "worst": 1, "worst_large": 1}  # number of examples of each kind that are shown
 
 
 def examples(runs, run, kind):
@@ -678,14 +699,14 @@ def examples(runs, run, kind):
 
 def outputs(runs, names):
     """Best, median and worst test images by IoU: image, truth, probability, right and wrong pixels."""
-    run = next((name for name in names if "example_identifiers" in runs.arrays(name)), None)
+    run = next((name for name in runs.first(names) if "example_identifiers" in runs.arrays(name)), None)
     if run is None:
         return waiting(names)
     chosen = [(kind, identifier) for kind in OUTPUTS for identifier in examples(runs, run, kind)]
     threshold = runs.get(run, "threshold") or 0.5
     table = runs.images(run)
     scores = {} if table.empty else dict(zip(table["identifier"].astype(str), table["iou"], strict=True))
-    fig, axes = subplots(len(chosen), 4, figsize=(WIDTH, 1.16 * len(chosen)), squeeze=False)
+    fig, axes = subplots(len(chosen), 4, figsize=(WIDTH, 0.98 * len(chosen)), squeeze=False)
     headings(axes[0], ("image", "truth", "probability", "right and wrong"))
     for row, (kind, identifier) in zip(axes, chosen, strict=True):
         found = example(runs, run, identifier)
@@ -701,7 +722,7 @@ def outputs(runs, names):
 
 def dice_and_iou(runs, names):
     """Dice as a function of IoU, with one model's images on it; the distribution of IoU over images of several."""
-    found = [name for name in runs.finished(names) if not runs.images(name).empty]
+    found = [name for name in runs.first(names) if not runs.images(name).empty]
     fig, axes = subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1, 1.35))
     iou = np.linspace(0, 1, 101)
     axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -714,7 +735,8 @@ def dice_and_iou(runs, names):
         axes[1].text(0.5, 0.5, "Waits for a segmentation run", ha="center", color=GREY, transform=axes[1].transAxes)
     for name in found:
         values = np.sort(runs.images(name)["iou"].dropna())
-        axes[1].plot(values, np.arange(1, len(values) + 1) / len(values), color=NETS.get(name, GREY), label=short(name))
+        shares, colour = np.arange(1, len(values) + 1) / len(values), NETS.get(experiment_of(name), GREY)
+        axes[1].plot(values, shares, color=colour, label=word(name))
     axes[1].set(title="images with an IoU of at most ...", xlabel="IoU", xlim=(0, 1), ylim=(0, 1))
     percent_axis(axes[1].yaxis)
     if found:
@@ -724,13 +746,13 @@ def dice_and_iou(runs, names):
 
 def precision_recall(runs, names):
     """Precision against recall over all thresholds, the chosen threshold marked."""
-    found = [name for name in runs.finished(names) if "curve_recall" in runs.arrays(name)]
+    found = [name for name in runs.first(names) if "curve_recall" in runs.arrays(name)]
     if not found:
         return waiting(names)
     fig, ax = subplots(figsize=(WIDTH, 2.8))
     for name in found:
-        arrays, colour = runs.arrays(name), NETS.get(name, GREY)
-        ax.plot(arrays["curve_recall"], arrays["curve_precision"], color=colour, label=short(name))
+        arrays, colour = runs.arrays(name), NETS.get(experiment_of(name), GREY)
+        ax.plot(arrays["curve_recall"], arrays["curve_precision"], color=colour, label=word(name))
         threshold = runs.get(name, "threshold")
         if threshold is not None:
             nearest = np.argmin(np.abs(arrays["curve_threshold"] - threshold))
@@ -740,7 +762,7 @@ def precision_recall(runs, names):
     return fig
 
 
-def decoders(runs, conclusions, pairs):
+def decoders(runs, pairs):
     """Transposed against bilinear: mean IoU of an image and checkerboard measure of each seed, pairs joined."""
     found = [pair for pair in pairs if any(runs.seeds(name) for name in pair)]
     if not found:
@@ -757,7 +779,7 @@ def decoders(runs, conclusions, pairs):
                 values = [runs.get(run, path) for run in runs.seeds(name)]
                 values = [value for value in values if value is not None]
                 ax.plot([index + offset] * len(values), values, "o", color=colour, markersize=5)
-        labels = [short(pair[0]).removesuffix(" transpose") for pair in found]
+        labels = [word(pair[0]).removesuffix(", transposed") for pair in found]
         ax.set_xticks(range(len(found)), labels)
         ax.set_xlim(-0.5, len(found) - 0.5)
     axes[0].set_title("mean IoU of an image")
@@ -773,7 +795,8 @@ def zoom(runs, pairs, count=3):
 
     Fine structure: a map minus its Gaussian blur, amplified by the same factor for both decoders.
     """
-    pair = next((p for p in pairs if all(has_panel(runs, name) for name in p)), None)
+    found = [runs.first(pair) for pair in pairs]
+    pair = next((p for p in found if len(p) == 2 and all(has_panel(runs, name) for name in p)), None)
     if pair is None:
         return waiting([PANEL, *(name for pair in pairs for name in pair)])
     crops = []
@@ -868,7 +891,7 @@ def class_confusion(runs, run):
 
 def accuracy_by_share(runs, names):
     """Pixel accuracy and IoU of single images against their share of foreground."""
-    run = next((name for name in names if not runs.images(name).empty), None)
+    run = next((name for name in runs.first(names) if not runs.images(name).empty), None)
     if run is None:
         return waiting(names)
     table = runs.images(run)

@@ -9,12 +9,6 @@ from hw2 import files, runs
 from hw2.experiments import EXPERIMENTS, ensembles, schema, scratch, segmentation, vgg16
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-SOURCES = {
-    "cifar100": "CIFAR-100",
-    "voc2012": "VOC 2012",
-    "voc2012-subset": "a subset of VOC 2012",
-    "synthetic": "synthetic images",
-}
 
 
 def runs_of(*names):
@@ -29,6 +23,11 @@ CHAPTERS = {
     "Ensembles": runs_of(*ensembles.EXPERIMENTS),
     "Segmentation": runs_of(*segmentation.EXPERIMENTS),
 }
+# Experiments whose figures compare with each other: of a hundred classes, and of foreground against background.
+CLASSIFIERS = tuple(
+    name for name in (*vgg16.EXPERIMENTS, *scratch.EXPERIMENTS, *ensembles.EXPERIMENTS) if "classes" not in name
+)
+SEGMENTERS = tuple(name for name in segmentation.EXPERIMENTS if name != "seg_baselines" and "classes" not in name)
 
 
 class Runs:
@@ -48,6 +47,10 @@ class Runs:
     def finished(self, names):
         """Return those of `names` that are finished, in their order."""
         return [name for name in names if name in self]
+
+    def first(self, names):
+        """Return the first finished seed of each of the experiments `names` that has one."""
+        return [found[0] for name in names if (found := self.seeds(name))]
 
     def missing(self, names):
         """Return those of `names` that are not finished, in their order."""
@@ -151,21 +154,3 @@ class Runs:
         named = {run for names in CHAPTERS.values() for run in names}
         others = tuple(run for run in self.metrics if run not in named)
         return CHAPTERS | ({"Others": others} if others else {})
-
-    def provenance(self, names):
-        """Return how these runs were made: "cpu budget, CIFAR-100, seed 0".
-
-        If they were trained on several machines, also on how many: their durations then do not compare.
-        """
-        found = [self.metrics[run] for run in self.finished(names)]
-        if not found:
-            return "not measured yet"
-        budgets = sorted({run["budget"] for run in found})
-        sources = sorted({SOURCES.get(run["data"]["source"], run["data"]["source"]) for run in found})
-        seeds = sorted({run["seed"] for run in found})
-        machines = len(self.machines(names))
-        return (
-            f"{' and '.join(budgets)} budget, {' and '.join(sources)}, "
-            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-            + (f", {machines} machines" if machines > 1 else "")
-        )

@@ -1,11 +1,12 @@
-"""Every table of the report, made by a pandas Styler: few columns, units in the header, the best value marked."""
+"""Every table of the report, made by a pandas Styler: few columns, units in the header.
+
+No value is marked as the best: the maximum of several noisy test figures overestimates the best one.
+"""
 
 import pandas as pd
-from claims import points, signed
-from plots import classes_of, receptive_fields, short
-
-DASH = "\N{EN DASH}"
-BEST = "font-weight: bold; background-color: #DCEBF5;"
+from claims import DASH, signed
+from names import word
+from plots import receptive_fields
 
 
 class Table:
@@ -18,11 +19,11 @@ class Table:
         return f"```{{=html}}\n{self.html}\n```"
 
 
-def styled(rows, formats=None, best=None, left=1, words=()):
+def styled(rows, formats=None, left=1, words=()):
     """Return a table of `rows`, dictionaries with the same keys.
 
-    formats: {column: format or function}. best: {column: "max" or "min"}, whose best value is marked. The first `left`
-    columns and those in `words` are aligned left, the others right. A missing value is shown as a dash.
+    formats: {column: format or function}. The first `left` columns and those in `words` are aligned left, the others
+    right. A missing value is shown as a dash.
     """
     frame = pd.DataFrame(rows)
     if frame.empty:
@@ -31,17 +32,8 @@ def styled(rows, formats=None, best=None, left=1, words=()):
     sides = ["left" if index < left or name in words else "right" for index, name in enumerate(frame.columns)]
     for name, side in zip(frame.columns, sides, strict=True):
         style = style.set_properties(subset=[name], **{"text-align": side})
-    for column, kind in (best or {}).items():
-        if column in frame and frame[column].notna().sum() > 1:
-            style = style.apply(mark, subset=[column], kind=kind)
     heads = [{"selector": f"th.col{index}", "props": f"text-align: {side};"} for index, side in enumerate(sides)]
     return Table(style.set_table_styles(heads))
-
-
-def mark(column, kind):
-    values = pd.to_numeric(column, errors="coerce")
-    chosen = values.max() if kind == "max" else values.min()
-    return [BEST if value == chosen else "" for value in values]
 
 
 def whole(text):
@@ -53,79 +45,194 @@ def share(value):
     return f"{100 * value:.1f}"
 
 
-def minutes(seconds):
-    return f"{seconds / 60:,.0f}" if seconds >= 600 else f"{seconds / 60:.1f}"
+def minutes(value):
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def mega(value):
     return f"{value / 1e6:,.1f}" if value >= 1e5 else f"{value / 1e6:.2f}"
 
 
+def plain(difference):
+    """Return a difference in points with its interval, for a column that names the unit."""
+    if difference is None:
+        return DASH
+    estimate, low, high = (signed(100 * value) for value in difference[:3])
+    return whole(f"{estimate} ({low} to {high})")
+
+
+def present(c, names):
+    """Return those of the experiments `names` that have a finished seed."""
+    return [name for name in names if c.seeds(name)]
+
+
+# of the article -------------------------------------------------------------------------------------------------------
+
+
+def classifiers(c, steps):
+    """Accuracy of each net and its difference from the one that it is compared with; gap and cost.
+
+    steps: {experiment: the one that it is compared with, or None}.
+    """
+    rows = [
+        {
+            "net": word(name),
+            "seeds": c.seeds(name),
+            "test (%)": c.mean(name),
+            "compared with": word(other) if other else DASH,
+            "difference (points)": plain(c.difference(name, other) if other else None),
+            "gap (points)": c.mean(name, "gap"),
+            "parameters (M)": c.mean(name, "cost.parameters"),
+            "multiply-adds (M)": c.mean(name, "cost.multiply_adds"),
+            "training (min)": c.mean(name, "minutes"),
+        }
+        for name, other in steps.items()
+        if c.seeds(name)
+    ]
+    formats = {
+        "test (%)": share,
+        "gap (points)": lambda value: signed(100 * value),
+        "parameters (M)": mega,
+        "multiply-adds (M)": lambda value: f"{value / 1e6:,.0f}",
+        "training (min)": minutes,
+    }
+    return styled(rows, formats, words=("compared with",))
+
+
+def events(c, names):
+    """When schedules, early stopping and checkpoints acted, in the first seed of each net."""
+    rows = []
+    for run in c.runs.first(names):
+        history = c.runs.history(run)
+        validated = history["val_accuracy" if "val_accuracy" in history else "val_iou"]
+        happened = c.runs.get(run, "events") or []
+        divided = [str(event["epoch"]) for event in happened if "divided" in event["event"]]
+        stopped = any("stopped early" in event["event"] for event in happened)
+        returned = any("went back" in event["event"] for event in happened)
+        rows.append(
+            {
+                "net": word(run),
+                "epochs": len(history),
+                "rate divided after": ", ".join(divided) or DASH,
+                "stopped early": "yes" if stopped else "no" if c.runs.phase(run).get("patience") else DASH,
+                "best epoch": int(history["epoch"][validated.idxmax()]),
+                "weights kept": "best" if returned else "last",
+                "best minus last (points)": 100 * (validated.max() - validated.iloc[-1]),
+            }
+        )
+    return styled(rows, {"best minus last (points)": "{:.1f}"}, words=("rate divided after", "weights kept"))
+
+
+SEGMENTATION = {
+    "pixel accuracy (%)": "test.dataset.pixel_accuracy",
+    "IoU (%)": "test.dataset.iou",
+    "Dice (%)": "test.dataset.dice",
+    "IoU, mean of images (%)": "test.images.iou",
+    "boundary IoU (%)": "test.images.boundary_iou",
+    "Hausdorff 95 (% of diagonal)": "test.images.hausdorff_95",
+}
+
+
+def segmenters(c, names):
+    """Figures of segmentation nets and, below them, of methods without training, on the same images."""
+    rows = [
+        {"method": word(name), "seeds": c.seeds(name)}
+        | {text: c.mean(name, path) for text, path in SEGMENTATION.items()}
+        for name in present(c, names)
+    ]
+    for method, figures in (c.runs.get("seg_baselines", "baselines") or {}).items():
+        row = {"method": {"grabcut": "GrabCut"}.get(method, method.replace("_", " ")), "seeds": DASH}
+        for text, path in SEGMENTATION.items():
+            _, group, figure = path.split(".")
+            value = figures[group].get(figure)
+            row[text] = value["mean"] if isinstance(value, dict) else value
+        rows.append(row)
+    return styled(rows, dict.fromkeys(SEGMENTATION, share))
+
+
+def decoders(c, pairs):
+    """Bilinear minus transposed: overlap, contour, pattern and cost."""
+    rows = []
+    for transposed, bilinear in pairs:
+        if not (c.seeds(transposed) and c.seeds(bilinear)):
+            continue
+        rows.append(
+            {
+                "net": word(transposed).removesuffix(", transposed"),
+                "seeds": min(c.seeds(transposed), c.seeds(bilinear)),
+                "mean IoU (points)": plain(c.difference(bilinear, transposed, "test.images.iou")),
+                "boundary IoU (points)": plain(c.difference(bilinear, transposed, "test.images.boundary_iou")),
+                "checkerboard": both(c, transposed, bilinear, "checkerboard", "{:.1f}".format),
+                "multiply-adds (G)": both(
+                    c, transposed, bilinear, "cost.multiply_adds", lambda value: f"{value / 1e9:.1f}"
+                ),
+                "training (min)": both(c, transposed, bilinear, "minutes", minutes),
+            }
+        )
+    return styled(rows)
+
+
+def both(c, one, other, on, form):
+    return whole(" / ".join(DASH if (value := c.mean(name, on)) is None else form(value) for name in (one, other)))
+
+
+# of the appendix ------------------------------------------------------------------------------------------------------
+
+
+def claims(c):
+    """Every claim of the text with what it rests on and whether these results bear it out."""
+    words = {True: "yes", False: "no", None: "open"}
+    rows = {
+        (evidence.key, what): {
+            "the text says that": what,
+            "these results": evidence.shown or DASH,
+            "p": evidence.difference.p if evidence.difference else None,
+            "holds": words[
+                evidence.verdict(c.cutoff) if evidence.verdict(c.cutoff) is None else bool(evidence.verdict(c.cutoff))
+            ],
+        }
+        for evidence, what in c.claimed
+    }
+    return styled(list(rows.values()), {"p": lambda value: f"{value:.3f}" if value >= 0.001 else "< 0.001"}, left=2)
+
+
 def state(runs):
-    """The number of finished runs and the names of the missing ones, by chapter."""
+    """The number of finished runs and the missing ones, by chapter."""
     rows = []
     for chapter, names in runs.wanted().items():
         missing = runs.missing(names)
-        rows.append(
-            {
-                "chapter": chapter,
-                "finished": f"{len(names) - len(missing)} of {len(names)}",
-                "missing": ", ".join(missing) or DASH,
-            }
-        )
+        told = ", ".join(map(word, missing)) or DASH
+        rows.append({"chapter": chapter, "finished": f"{len(names) - len(missing)} of {len(names)}", "missing": told})
     return styled(rows, left=3)
 
 
-def classifiers(runs, conclusions, names, steps=True, against=None):
-    """Test accuracy, loss, gap and cost of each run; with `steps`, its difference to the one before it in `names`.
-
-    against: {run: another one to compare it with}.
-    """
-    rows, before = [], None
-    for name in runs.finished(names):
-        row = {
-            "run": short(name),
-            "test accuracy (%)": runs.get(name, "test.accuracy"),
-        }
-        if steps:
-            other = (against or {}).get(name, before)
-            row["against the step before (points)"] = plain(conclusions.difference(other, name) if other else None)
-        row |= {
-            "test loss (nats)": runs.get(name, "test.loss"),
-            "gap (points)": conclusions.gap(name),
-            "parameters (M)": runs.get(name, "cost.parameters"),
-            "training (min)": runs.training_seconds(name),
-        }
-        rows.append(row)
-        before = name
-    formats = {
-        "test accuracy (%)": share,
-        "test loss (nats)": "{:.2f}",
-        "gap (points)": lambda value: signed(100 * value),
-        "parameters (M)": mega,
-        "training (min)": minutes,
-    }
-    return styled(rows, formats, {"test accuracy (%)": "max", "test loss (nats)": "min"})
+def every_run(runs, names):
+    """Figures and cost of every finished run, each seed by itself."""
+    rows = []
+    for run in runs.finished(names):
+        figure = "accuracy" if runs.get(run, "task") in ("classification", "ensemble") else "iou"
+        seconds = runs.training_seconds(run)
+        rows.append(
+            {
+                "run": run,
+                "in words": word(run),
+                "validation (%)": runs.get(run, f"validation.{figure}"),
+                "test (%)": runs.get(run, f"test.{figure}"),
+                "parameters (M)": runs.get(run, "cost.parameters"),
+                "training (min)": None if seconds is None else seconds / 60,
+                "number format": (runs.get(run, "precision") or "").removeprefix("mixed_"),
+            }
+        )
+    formats = dict.fromkeys(("validation (%)", "test (%)"), share) | {"parameters (M)": mega, "training (min)": minutes}
+    return styled(rows, formats, left=2, words=("number format",))
 
 
-def frozen_cost(runs, names):
-    """The cost of the frozen base, with and without mirrored images."""
-    rows = [
-        {
-            "run": short(name),
-            "base on all images (min)": runs.feature_seconds(name),
-            "head, each epoch (s)": runs.epoch_seconds(name).median(),
-            "epochs": runs.get(name, "cost.epochs"),
-            "test accuracy (%)": runs.get(name, "test.accuracy"),
-        }
-        for name in runs.finished(names)
-    ]
-    formats = {
-        "base on all images (min)": minutes,
-        "head, each epoch (s)": "{:.0f}",
-        "test accuracy (%)": share,
-    }
-    return styled(rows, formats, {"test accuracy (%)": "max"})
+def trials(path):
+    """The short trials that decided how the experiments are set up."""
+    frame = pd.read_csv(path, dtype=str).fillna(DASH)
+    frame["experiment"] = frame["experiment"].map(word)
+    columns = ["experiment", "tried", "data", "epochs", "validation", "training", "decision"]
+    return styled(frame[columns].to_dict("records"), left=3, words=("decision",))
 
 
 def geometry(sizes=(32, 64, 96, 224)):
@@ -143,252 +250,94 @@ def geometry(sizes=(32, 64, 96, 224)):
     return styled(rows)
 
 
-def input_sizes(runs, names):
-    """Accuracy and cost by the size of the network's input."""
-    rows = [
-        {
-            "run": short(name),
-            "input (px)": runs.config(name)["model_arguments"]["image_size"],
-            "test accuracy (%)": runs.get(name, "test.accuracy"),
-            "multiply-adds (M)": runs.get(name, "cost.multiply_adds"),
-            "base, once (min)": runs.feature_seconds(name),
-            "training in all (min)": runs.training_seconds(name),
-        }
-        for name in runs.finished(names)
-    ]
-    formats = {
-        "test accuracy (%)": share,
-        "multiply-adds (M)": lambda value: f"{value / 1e6:,.0f}",
-        "base, once (min)": minutes,
-        "training in all (min)": minutes,
-    }
-    return styled(rows, formats, {"test accuracy (%)": "max"})
-
-
-def efficiency(runs, names):
-    """Accuracy, size, arithmetic and measured speed."""
-    rows = [
-        {
-            "run": short(name),
-            "test accuracy (%)": runs.get(name, "test.accuracy"),
-            "parameters (M)": runs.get(name, "cost.parameters"),
-            "multiply-adds (M)": runs.get(name, "cost.multiply_adds"),
-            "training (images/s)": runs.images_per_second(name),
-            "per 100 M multiply-adds (ms)": per_arithmetic(runs, name),
-        }
-        for name in runs.finished(names)
-    ]
-    formats = {
-        "test accuracy (%)": share,
-        "parameters (M)": mega,
-        "multiply-adds (M)": lambda value: f"{value / 1e6:,.0f}",
-        "training (images/s)": "{:,.0f}",
-        "per 100 M multiply-adds (ms)": "{:.2f}",
-    }
-    best = {"test accuracy (%)": "max", "training (images/s)": "max", "per 100 M multiply-adds (ms)": "min"}
-    return styled(rows, formats, best)
-
-
-def per_arithmetic(runs, name):
-    """Return the milliseconds of training that 100 million multiply-adds of the forward pass take, or None."""
-    speed, arithmetic = runs.images_per_second(name), runs.get(name, "cost.multiply_adds")
-    return 1000 / speed / (arithmetic / 1e8) if speed and arithmetic else None
-
-
-def events(runs, conclusions, names):
-    """When schedules, early stopping and checkpoints acted."""
-    rows = [
-        {
-            "run": short(name),
-            "epochs": runs.get(name, "cost.epochs"),
-            "best epoch": int(history["epoch"][validated.idxmax()]),
-            "best (%)": validated.max(),
-            "last (%)": validated.iloc[-1],
-            "events": str(conclusions.events(name)),
-        }
-        for name in runs.finished(names)
-        if not (history := runs.history(name)).empty
-        for validated in [history["val_accuracy" if "val_accuracy" in history else "val_iou"]]
-    ]
-    return styled(rows, {"best (%)": share, "last (%)": share}, words=("events",))
-
-
-def classes(runs, names):
+def classes(c, names):
     """Accuracy and size of one architecture by the number of classes."""
     rows = [
         {
-            "classes": classes_of(runs, name),
-            "training images": runs.get(name, "data.train"),
-            "epochs": runs.get(name, "cost.epochs"),
-            "test accuracy (%)": runs.get(name, "test.accuracy"),
-            "parameters (M)": runs.get(name, "cost.parameters"),
+            "classes": f"{c.mean(name, 'data.classes'):.0f}",
+            "training images": c.mean(name, "data.train"),
+            "epochs": c.mean(name, "cost.epochs"),
+            "training accuracy (%)": c.mean(name, "train"),
+            "test accuracy (%)": c.mean(name),
+            "parameters (M)": c.mean(name, "cost.parameters"),
         }
-        for name in runs.finished(names)
+        for name in present(c, names)
     ]
     formats = {
         "training images": "{:,.0f}",
+        "epochs": "{:.0f}",
+        "training accuracy (%)": share,
         "test accuracy (%)": share,
         "parameters (M)": lambda value: f"{value / 1e6:.3f}",
     }
     return styled(rows, formats)
 
 
-def ensembles(runs, names):
-    """Single members against their combination."""
+def ensembles(c, names):
+    """Members against their combination, on the test images."""
     rows = []
-    for name in runs.finished(names):
-        members = runs.get(name, "members")
+    for name in present(c, names):
+        members = c.runs.get(name, "members")
         singles = [member["test"]["accuracy"] for member in members.values()]
-        rows.append(
-            {
-                "ensemble": short(name),
-                "members": len(members),
-                "mean member (%)": sum(singles) / len(singles),
-                "best member (%)": max(singles),
-                "combined (%)": runs.get(name, "test.accuracy"),
-                "calibration error (%)": runs.get(name, "test.ece"),
-                "parameters (M)": runs.get(name, "cost.parameters"),
-                "training (min)": runs.training_seconds(name),
-            }
-        )
-    formats = {
-        **dict.fromkeys(("mean member (%)", "best member (%)", "combined (%)", "calibration error (%)"), share),
-        "parameters (M)": mega,
-        "training (min)": minutes,
-    }
-    return styled(rows, formats, {"combined (%)": "max"})
+        errors = [member["test"]["ece"] for member in members.values()]
+        row = {
+            "combined": word(name),
+            "mean member (%)": sum(singles) / len(singles),
+            "best member (%)": max(singles),
+            "calibration error of a member (%)": sum(errors) / len(errors),
+        }
+        for way, figures in c.runs.get(name, "ways").items():
+            row[way.replace("_", " ") + " (%)"] = figures["test"]["accuracy"]
+        rows.append(row | {"chosen": c.runs.get(name, "chosen").replace("_", " ")})
+    return styled(rows, {name: share for name in (rows[0] if rows else ()) if name.endswith("(%)")}, words=("chosen",))
 
 
-def calibration(runs, names):
+def calibration(c, names):
     """Calibration error, loss and Brier score before and after temperature scaling."""
-    rows = []
-    for name in runs.finished(names):
-        found = runs.get(name, "calibration")
-        before, after = found["before"], found["after"]
-        rows.append(
-            {
-                "run": short(name),
-                "temperature": found["temperature"],
-                "ECE (%)": before["ece"],
-                "with T (%)": after["ece"],
-                "loss (nats)": before["loss"],
-                "with T (nats)": after["loss"],
-                "Brier": before["brier"],
-                "with T": after["brier"],
-            }
-        )
-    formats = {
-        "temperature": "{:.2f}",
-        **dict.fromkeys(("ECE (%)", "with T (%)"), share),
-        **dict.fromkeys(("loss (nats)", "with T (nats)"), "{:.2f}"),
-        **dict.fromkeys(("Brier", "with T"), "{:.3f}"),
+    columns = {
+        "temperature": ("calibration.temperature", "{:.2f}"),
+        "ECE (%)": ("calibration.before.ece", share),
+        "ECE with T (%)": ("calibration.after.ece", share),
+        "loss (nats)": ("calibration.before.loss", "{:.2f}"),
+        "loss with T (nats)": ("calibration.after.loss", "{:.2f}"),
+        "Brier": ("calibration.before.brier", "{:.3f}"),
+        "Brier with T": ("calibration.after.brier", "{:.3f}"),
     }
-    return styled(rows, formats, {"with T (%)": "min", "with T (nats)": "min"})
+    rows = [
+        {"net": word(name)} | {text: c.mean(name, path) for text, (path, _) in columns.items()}
+        for name in present(c, names)
+    ]
+    return styled(rows, {text: form for text, (_, form) in columns.items()})
 
 
-def augmented(runs, conclusions, names):
+def augmented(c, names):
     """Test-time augmentation: accuracy of one view, of image and mirror image, of ten views."""
     rows = []
-    for name in runs.finished(names):
-        if not runs.get(name, "test_time_augmentation"):
+    for name in present(c, names):
+        if not c.runs.get(c.named(name)[0], "test_time_augmentation"):
             continue
-        row = {"run": short(name), "one view (%)": runs.get(name, "test.accuracy")}
+        row = {"net": word(name), "one view (%)": c.mean(name)}
         for kind, label in (("mirror", "2 views (%)"), ("mirror_shift", "10 views (%)")):
-            row[label] = runs.get(name, f"test_time_augmentation.{kind}.test.accuracy")
-        found = conclusions.difference(name, name, "", "mirror_shift")
-        row["10 views against one (points)"] = plain(found)
+            row[label] = c.mean(name, f"test_time_augmentation.{kind}.test.accuracy")
+        row["10 views against one, first seed (points)"] = plain(c.views(c.named(name)[0], "mirror_shift"))
         rows.append(row)
     return styled(rows, dict.fromkeys(("one view (%)", "2 views (%)", "10 views (%)"), share))
 
 
-def segmenters(runs, names, baselines="seg_baselines"):
-    """Figures of segmentation nets and, below them, of the trivial baselines, on the same images."""
-    rows = [segmenter(whole(short(name)), runs.get(name, "test")) for name in runs.finished(names)]
-    rows += [
-        segmenter(whole(name.replace("_", " ")), figures)
-        for name, figures in (runs.get(baselines, "baselines") or {}).items()
-    ]
-    formats = dict.fromkeys((*SEGMENTATION.values(), "IoU, mean of images (%)"), share)
-    formats |= dict.fromkeys(("boundary IoU (%)", "boundary F1 (%)", "Hausdorff 95 (%)"), share)
-    best = dict.fromkeys(formats, "max") | {"Hausdorff 95 (%)": "min"}
-    return styled(rows, formats, best)
-
-
-SEGMENTATION = {
-    "pixel_accuracy": "pixel accuracy (%)",
-    "dice": "Dice (%)",
-    "iou": "IoU (%)",
-}
-
-
-def segmenter(label, figures):
-    dataset, images = figures.get("dataset", {}), figures.get("images", {})
-
-    def mean(name):
-        return (images.get(name) or {}).get("mean")
-
-    row = {"method": label} | {text: dataset.get(name) for name, text in SEGMENTATION.items()}
-    interval = figures.get("intervals", {}).get("iou")
-    return row | {
-        "95 % of IoU": whole(f"{share(interval['low'])} to {share(interval['high'])}") if interval else None,
-        "IoU, mean of images (%)": mean("iou"),
-        "boundary IoU (%)": mean("boundary_iou"),
-        "boundary F1 (%)": mean("boundary_f1"),
-        "Hausdorff 95 (%)": mean("hausdorff_95"),
-    }
-
-
-def networks(runs, names):
+def networks(c, names):
     """Size and cost of the segmentation nets."""
-    rows = [
-        {
-            "net": short(name),
-            "parameters (M)": runs.get(name, "cost.parameters"),
-            "of them trained (M)": runs.get(name, "cost.trainable_parameters"),
-            "multiply-adds (G)": runs.get(name, "cost.multiply_adds"),
-            "training pairs": runs.get(name, "data.train"),
-            "input (px)": runs.config(name)["model_arguments"]["image_size"],
-            "training (min)": runs.training_seconds(name),
-        }
-        for name in runs.finished(names)
-    ]
-    formats = {
-        "parameters (M)": mega,
-        "of them trained (M)": mega,
-        "multiply-adds (G)": lambda value: f"{value / 1e9:.1f}",
-        "training pairs": "{:,.0f}",
-        "training (min)": minutes,
+    columns = {
+        "parameters (M)": ("cost.parameters", mega),
+        "of them trained (M)": ("cost.trainable_parameters", mega),
+        "multiply-adds (G)": ("cost.multiply_adds", lambda value: f"{value / 1e9:.1f}"),
+        "training pairs": ("data.train", "{:,.0f}"),
+        "epochs": ("cost.epochs", "{:.0f}"),
+        "threshold": ("threshold", "{:.2f}"),
+        "training (min)": ("minutes", minutes),
     }
-    return styled(rows, formats)
-
-
-def decoders(runs, conclusions, pairs):
-    """Bilinear minus transposed: over seeds and over images."""
-    rows = []
-    for transposed, bilinear in pairs:
-        if not (runs.seeds(transposed) and runs.seeds(bilinear)):
-            continue
-        rows.append(
-            {
-                "net": short(transposed).removesuffix(" transpose"),
-                "seeds": min(len(runs.seeds(transposed)), len(runs.seeds(bilinear))),
-                "mean IoU, over seeds (points)": plain(conclusions.over_seeds(transposed, bilinear)),
-                "mean IoU, over images (points)": plain(conclusions.over_images(transposed, bilinear)),
-                "boundary IoU, over images (points)": plain(
-                    conclusions.over_images(transposed, bilinear, "boundary_iou")
-                ),
-                "parameters, transposed / bilinear (M)": both(
-                    runs.get(transposed, "cost.parameters"), runs.get(bilinear, "cost.parameters"), mega
-                ),
-                "training (min)": both(runs.training_seconds(transposed), runs.training_seconds(bilinear), minutes),
-            }
-        )
-    return styled(rows)
-
-
-def plain(interval):
-    return DASH if interval is None else whole(str(points(interval)).replace(" points", ""))
-
-
-def both(one, other, form):
-    return " / ".join(DASH if value is None else form(value) for value in (one, other))
+    rows = [
+        {"net": word(name), "input (px)": c.runs.config(c.named(name)[0])["model_arguments"]["image_size"]}
+        | {text: c.mean(name, path) for text, (path, _) in columns.items()}
+        for name in present(c, names)
+    ]
+    return styled(rows, {text: form for text, (_, form) in columns.items()})

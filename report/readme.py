@@ -1,0 +1,88 @@
+"""Write the main results into README.md, between two markers, and the picture beside them.
+
+    python report/readme.py [FOLDER OF RUNS]
+
+`tests/report/test_readme.py` checks that README shows the committed results.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import plots
+from claims import Comparisons, percent
+from PIL import Image
+from runs import CLASSIFIERS, SEGMENTERS, Runs
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+PICTURE = Path(__file__).resolve().parent / "figure.png"
+START, END = "<!-- results -->\n", "<!-- /results -->\n"
+ROWS = (  # model in words, experiment, figure
+    ("frozen VGG16, dense head", "vgg16_features_dense_bn", "test.accuracy"),
+    ("the same on images enlarged to three times the size", "vgg16_upsampled_features", "test.accuracy"),
+    ("VGG16, all layers trained on images of twice the size", "vgg16_upsampled_full", "test.accuracy"),
+    ("our own residual network", "scratch_residual", "test.accuracy"),
+    ("our final network", "scratch_final", "test.accuracy"),
+    ("three of them combined", "ensemble_scratch_final", "test.accuracy"),
+    ("the book's encoder-decoder", "seg_book_transpose", "test.dataset.iou"),
+    ("U-Net", "seg_unet_scratch", "test.dataset.iou"),
+    ("U-Net on VGG16", "seg_unet_vgg16_bilinear", "test.dataset.iou"),
+    ("U-Net on MobileNetV2", "seg_unet_mobilenetv2_bilinear", "test.dataset.iou"),
+)
+FIGURES = {"test.accuracy": "CIFAR-100, test accuracy", "test.dataset.iou": "VOC subset, foreground IoU"}
+
+
+def section(c):
+    """Return what stands between the markers."""
+    lines = ["| task and figure | model | result | seeds | training |", "|---|---|---|---|---|"]
+    before = None
+    for what, name, on in ROWS:
+        if not c.seeds(name):
+            continue
+        task = FIGURES[on] if on != before else ""
+        lines.append(f"| {task} | {what} | {percent(c.mean(name, on))} | {c.seeds(name)} | {c.minutes(name)} |")
+        before = on
+    table = "\n".join(lines)
+    return (
+        f"{table}\n\n"
+        "These are means over the seeds, on two processor cores; training includes everything that a model needs. The\n"
+        "[report](#read-the-report) answers twenty questions about them, with intervals.\n\n"
+        "![Test accuracy and foreground IoU against training time, every run a dot.](report/figure.png)\n"
+    )
+
+
+def with_results(text, c):
+    """Return README's text with the section replaced."""
+    before, rest = text.split(START)
+    return before + START + section(c) + END + rest.split(END)[1]
+
+
+def drawn(c):
+    """Return a digest of the values that the picture shows."""
+    values = [
+        (run, c.runs.get(run, f"test.{figure}"), c.runs.training_seconds(run))
+        for names, figure in ((CLASSIFIERS, "accuracy"), (SEGMENTERS, "iou"))
+        for name in names
+        for run in c.runs.seeds(name)
+    ]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def draw(c, path):
+    """Draw the picture, which records what it shows."""
+    plots.use_theme()
+    figure = plots.overview(c.runs, CLASSIFIERS, SEGMENTERS)
+    figure.savefig(path, dpi=110, metadata={"Description": drawn(c)}, pil_kwargs={"optimize": True})
+
+
+def shown(path):
+    """Return the digest that a picture records."""
+    with Image.open(path) as picture:
+        return picture.text["Description"]
+
+
+if __name__ == "__main__":
+    comparisons = Comparisons(Runs(*sys.argv[1:2]))
+    README.write_text(with_results(README.read_text(), comparisons))
+    draw(comparisons, PICTURE)

@@ -37,8 +37,8 @@ def test_configurations_are_complete_and_survive_json(budget):
 def test_a_configuration_holds_the_values_of_its_budget_and_the_defaults():
     cpu, gpu = resolve("scratch_final", "cpu", 2), resolve("scratch_final", "gpu", 2)
     assert cpu["data"] == {"source": "cifar100", "train": 45_000, "validation": 5_000, "test": 10_000, "classes": 100}
-    assert cpu["model_arguments"] == {"image_size": 32, "filters": [64, 192, 384], "units": 2}
-    assert gpu["model_arguments"] == {"image_size": 32, "filters": [96, 288, 512], "units": 2}
+    assert cpu["model_arguments"] == {"image_size": 32, "filters": [64, 192, 384], "units": 2, "whitening": True}
+    assert gpu["model_arguments"] == {"image_size": 32, "filters": [96, 288, 512], "units": 2, "whitening": True}
     assert [phase["epochs"] for phase in cpu["phases"] + gpu["phases"]] == [12, 20, 12, 20]
     assert cpu["phases"][0] == {
         "epochs": 12,
@@ -60,6 +60,7 @@ def test_a_configuration_holds_the_values_of_its_budget_and_the_defaults():
         "image_size": 24,
         "patience": None,
         "keep_best": False,
+        "sampling": "uniform",
     }
     assert (cpu["weights"], cpu["extras"]) == (None, ["test_time_augmentation", "robustness", "grad_cam"])
     assert resolve("vgg16_full")["extras"] == [] and resolve("vgg16_full")["weights"] == "imagenet"

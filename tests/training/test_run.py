@@ -93,8 +93,9 @@ def test_a_run_killed_and_interrupted_ends_with_the_same_numbers(finished, tmp_p
 @pytest.mark.parametrize("writer", ["write_csv", "write_arrays", "write_json"])
 def test_an_end_between_the_last_epoch_and_the_last_file(finished, tmp_path, monkeypatch, writer):
     """A kill after training, before any of the last files: the next start writes them all."""
-    config = VGG16 | {"phases": [VGG16["phases"][0] | {"epochs": 1}]}
-    trained = files.read_csv(finished[0] / "results" / "small" / "history.csv")[:1]
+    config = VGG16 | {"phases": VGG16["phases"][:1]}
+    history = files.read_csv(finished[0] / "results" / "small" / "history.csv")
+    trained = [row for row in history if row["phase"] == 1]
     write, epochs = getattr(files, writer), []
 
     def cut(path, *arguments, **options):
@@ -110,7 +111,7 @@ def test_an_end_between_the_last_epoch_and_the_last_file(finished, tmp_path, mon
     names = {path.name for path in (tmp_path / "results" / "small").iterdir()}
     assert names == {path.name for path in (finished[0] / "results" / "small").iterdir()}
     history = files.read_csv(tmp_path / "results" / "small" / "history.csv")
-    assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in trained], rel=1e-6)
+    assert [row["loss"] for row in history] == [row["loss"] for row in trained]
 
 
 def test_a_finished_run_is_skipped_and_another_configuration_refused(finished):

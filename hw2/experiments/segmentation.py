@@ -179,7 +179,7 @@ EXPERIMENTS = {
         weights="imagenet",
         phases=tuple(
             dataclasses.replace(phase, sampling="repeat_factor")
-            for phase in (SEG_MOBILENETV2[0], dataclasses.replace(SEG_LIGHT, epochs=ByBudget(cpu=40, gpu=10)))
+            for phase in (SEG_MOBILENETV2[0], dataclasses.replace(SEG_LIGHT, epochs=ByBudget(cpu=24, gpu=10)))
         ),
         extras=("test_time_augmentation",),
     ),

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from names import word
 from scipy.stats import t as student_t
+from words import word
 
 from hw2 import files
 from hw2.experiments.schema import experiment_of

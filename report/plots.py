@@ -15,8 +15,8 @@ from matplotlib.artist import setp
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
-from names import word
 from scipy.ndimage import gaussian_filter
+from words import word
 
 from hw2.data.thumbnails import decode
 from hw2.experiments.schema import experiment_of

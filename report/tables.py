@@ -5,8 +5,8 @@ No value is marked as the best: the maximum of several noisy test figures overes
 
 import pandas as pd
 from claims import DASH, signed
-from names import word
 from plots import receptive_fields
+from words import word
 
 
 class Table:

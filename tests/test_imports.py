@@ -72,3 +72,9 @@ def test_nothing_imports_what_stands_above(folder):
 def test_reading_results_needs_no_keras():
     script = f"import sys\nfor name in {WITHOUT_KERAS!r}: __import__(name)\nassert 'keras' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_scripts_report_and_demo_share_no_module_name():
+    """Each folder is on the path of its own command; one process that uses two of them must find the right module."""
+    names = [path.stem for folder in ("scripts", "report", "demo") for path in (ROOT / folder).glob("*.py")]
+    assert len(set(names)) == len(names), sorted(names)

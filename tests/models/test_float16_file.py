@@ -62,8 +62,9 @@ def test_a_kernel_beyond_the_range_of_float16_is_unchanged(model, tmp_path):
 def test_rounding_leaves_the_validation_figures_of_our_results():
     """`history.csv` has figures of the weights before rounding, `metrics.json` those after it.
 
-    The tolerance is larger in bfloat16: products round a kernel again, and one close to the middle between two numbers
-    of that format can then be rounded to the other one.
+    The tolerance is half a point in bfloat16: products round a kernel again, and one close to the middle between two
+    numbers of that format can then be rounded to the other one. A network that overfits has many images close to the
+    border between two classes.
     """
     compared = 0
     for name, metrics in runs.finished_runs(RESULTS).items():
@@ -73,7 +74,7 @@ def test_rounding_leaves_the_validation_figures_of_our_results():
         kept = [re.search(r"went back to the weights of epoch (\d+)", event["event"]) for event in metrics["events"]]
         row = history[int(kept[-1][1]) - 1 if kept and kept[-1] else -1]
         assert row["phase"] == history[-1]["phase"], name
-        tolerance = 2e-3 if metrics["precision"] == "mixed_bfloat16" else 1e-3
+        tolerance = 5e-3 if metrics["precision"] == "mixed_bfloat16" else 1e-3
         if metrics["task"] == "classification":
             assert metrics["validation"]["accuracy"] == pytest.approx(row["val_accuracy"], abs=tolerance), name
         else:

@@ -21,8 +21,8 @@ sys.path[:0] = [str(REPORT), str(Path(__file__).parent)]
 pytest.importorskip("nbclient", reason="the report's own requirements are not installed")
 import cells  # noqa: E402
 import made_up  # noqa: E402
-import names  # noqa: E402
 import plots  # noqa: E402
+import words  # noqa: E402
 from cells import CELL, INLINE, PAGES, source  # noqa: E402
 from runs import CHAPTERS, Runs, runs_of  # noqa: E402
 
@@ -130,8 +130,8 @@ def test_the_prose_holds_no_typed_results():
 def test_the_prose_names_no_runs():
     text = "".join(prose(page(name)) for name in PAGES)
     assert [name for name in EXPERIMENTS if re.search(rf"(?<![#\w-]){name}(?![\w-])", text)] == []
-    assert names.WORDS.keys() == set(EXPERIMENTS)
-    assert len(set(names.WORDS.values())) == len(EXPERIMENTS)
+    assert words.WORDS.keys() == set(EXPERIMENTS)
+    assert len(set(words.WORDS.values())) == len(EXPERIMENTS)
 
 
 def test_inline_code_is_whole():
@@ -292,7 +292,7 @@ def test_cells_run_on_the_committed_results(execute):
         assert "do not bear this out" not in pages["index"] and "not borne out" not in pages["index"]
     absent = [name for name in EXPERIMENTS if not committed.seeds(name)]
     for name in absent:  # named where they are missed
-        assert names.WORDS[name] in "".join(pages.values())
+        assert words.WORDS[name] in "".join(pages.values())
 
 
 def test_cells_run_without_results(execute, tmp_path):

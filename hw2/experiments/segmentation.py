@@ -52,10 +52,10 @@ SEG_MOBILENETV2 = (
     ),
 )
 
-# A light decoder leaves time for larger images and more epochs. Its logits have a quarter of the image's size.
+# A light decoder leaves time for larger images. Its logits have a quarter of the image's size.
 LIGHT_MOBILENETV2 = {"image_size": ByBudget(cpu=224, gpu=256), "decoder": "bilinear"}
 SEG_LIGHT = dataclasses.replace(
-    SEG_BOOK, epochs=ByBudget(cpu=20, gpu=6), learning_rate=5e-4, weight_decay=1e-4, batch_size=16
+    SEG_MOBILENETV2[1], epochs=ByBudget(cpu=16, gpu=6), learning_rate=5e-4, weight_decay=1e-4
 )
 
 EXPERIMENTS = {
@@ -179,7 +179,7 @@ EXPERIMENTS = {
         weights="imagenet",
         phases=tuple(
             dataclasses.replace(phase, sampling="repeat_factor")
-            for phase in (SEG_MOBILENETV2[0], dataclasses.replace(SEG_LIGHT, epochs=ByBudget(cpu=24, gpu=10)))
+            for phase in (SEG_MOBILENETV2[0], dataclasses.replace(SEG_LIGHT, epochs=ByBudget(cpu=16, gpu=10)))
         ),
         extras=("test_time_augmentation",),
     ),

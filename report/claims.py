@@ -43,7 +43,7 @@ class Text(str):
 
 
 def percent(share, digits=1):
-    return Text(DASH if share is None else f"{100 * share:.{digits}f} %")
+    return Text(DASH if share is None else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%")
 
 
 def number(value, digits=2):
@@ -219,7 +219,11 @@ class Comparisons:
         else:
             estimate = float(np.mean(ours) - np.mean(theirs))
         spread = None if same_training else self.spread(on, self.runs.get(self.named(run)[0], "task"))
-        training = spread[0] ** 2 * (1 / len(ours) + 1 / len(theirs)) if spread else 0.0
+        return self._uncertain(estimate, images, spread, 1 / len(ours) + 1 / len(theirs))
+
+    def _uncertain(self, estimate, images, spread, share):
+        """Return an estimate with its interval as a `Difference`. share: of the variance of one training, in it."""
+        training = spread[0] ** 2 * share if spread else 0.0
         variance = images + training
         if not variance:
             return None
@@ -291,6 +295,19 @@ class Comparisons:
         """Return a figure of a net as text, "72.4 %": the mean over its seeds."""
         return percent(self.mean(name, on), digits)
 
+    def level(self, name, on="test.accuracy"):
+        """Return a figure with its interval as text, "72.4 % (71.5 to 73.3)": the mean over the seeds of a net.
+
+        The interval covers the choice of test images and training, as that of a difference does.
+        """
+        samples = [self._sample(run, on) for run in self.named(name)]
+        if not samples or None in samples:
+            return self.share(name, on)
+        values = np.mean([values for _, values in samples], 0)
+        spread = self.spread(on, self.runs.get(self.named(name)[0], "task"))
+        found = self._uncertain(self.mean(name, on), values.var(ddof=1) / len(values), spread, 1 / len(samples))
+        return Text(f"{percent(found.estimate)} ({100 * found.low:.1f} to {100 * found.high:.1f})")
+
     def gain(self, run, over, on="test.accuracy", same_training=False):
         """Return a difference as text: "+3.1 points (+2.2 to +4.0)"."""
         return points(self.difference(run, over, on, same_training))
@@ -300,9 +317,12 @@ class Comparisons:
         return Text(self.gain(run, over, on, same_training).replace("+", ""))
 
     def gap(self, name):
-        """Return training minus validation accuracy of the last epoch as text: "31 points"."""
+        """Return training minus validation accuracy of the last epoch as text: "31 points", "1 point"."""
         found = self.mean(name, "gap")
-        return Text(DASH if found is None else f"{signed(100 * found, 0)} points".removeprefix("+"))
+        if found is None:
+            return Text(DASH)
+        size = signed(100 * found, 0).removeprefix("+")
+        return Text(f"{size} point{'' if size == '1' else 's'}")
 
     def times(self, run, than, on):
         """Return how many times a figure of `than` goes into that of `run`, as text."""
@@ -395,7 +415,7 @@ class Comparisons:
             found.append((evidence, what))
 
         def record_answer(what, *evidences):
-            found.extend((evidence, what) for evidence in evidences)
+            found.extend((evidence, f"the answer is: {what}") for evidence in evidences)
 
         for expression in claim_expressions():
             eval(expression, {"c": self, "claim": record, "answer": record_answer})
@@ -465,8 +485,7 @@ def note(text):
 def pending(runs, *names):
     """Return a note that names the experiments of a section that have no finished run, or ""."""
     absent = [word(name) for name in names if not runs.seeds(name)]
-    told = f"Not measured yet: {'; '.join(absent)}. A dash stands for each missing number."
-    return note(told) if absent else Text("")
+    return note(f"Not measured yet: {'; '.join(absent)}.") if absent else Text("")
 
 
 def sources():

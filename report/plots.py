@@ -253,17 +253,18 @@ def overview(runs, classifiers, segmenters):
     """
     if not runs.first((*classifiers, *segmenters)):
         return waiting(classifiers)
-    fig, axes = subplots(1, 2, figsize=(WIDTH, 3.3), width_ratios=(1.35, 1))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 2.75), width_ratios=(1.35, 1))
     for ax, names, figure in zip(axes, (classifiers, segmenters), ("accuracy", "iou"), strict=True):
         found = [run for name in names for run in runs.seeds(name) if runs.training_seconds(run)]
         found = [run for run in found if runs.get(run, f"test.{figure}") is not None]
+        width = 18 if figure == "accuracy" else 21  # of names, in characters
         cost = {run: runs.training_seconds(run) / 60 for run in found}
         for run in found:
             colour = family(run)[0]
             ax.plot(cost[run], runs.get(run, f"test.{figure}"), "o", color=colour, markersize=5, alpha=0.6, mew=0)
         for run in front(runs, cost, f"validation.{figure}"):
             ax.annotate(
-                title(run, 18), (cost[run], runs.get(run, f"test.{figure}")), (-4, 4), textcoords="offset points",
+                title(run, width), (cost[run], runs.get(run, f"test.{figure}")), (-4, 4), textcoords="offset points",
                 ha="right", va="bottom", fontsize=7, color=INK, linespacing=0.95,
             )  # fmt: skip
         ax.set(xscale="log", xlabel="training time (min, logarithmic)")
@@ -277,7 +278,7 @@ def overview(runs, classifiers, segmenters):
             ax.set_xlim(low / max(high / low, 4) ** (0.42 if figure == "accuracy" else 0.75), high * 1.3)
             values = [runs.get(run, f"test.{figure}") for run in found]
             reach = max(max(values) - min(values), 0.05)
-            ax.set_ylim(min(values) - 0.06 * reach, max(values) + 0.14 * reach)
+            ax.set_ylim(min(values) - 0.06 * reach, max(values) + 0.3 * reach)  # room for the names
     present = dict.fromkeys(family(run) for run in runs.first((*classifiers, *segmenters)))
     handles = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in present]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -779,7 +780,7 @@ def decoders(runs, pairs):
                 values = [runs.get(run, path) for run in runs.seeds(name)]
                 values = [value for value in values if value is not None]
                 ax.plot([index + offset] * len(values), values, "o", color=colour, markersize=5)
-        labels = [word(pair[0]).removesuffix(", transposed") for pair in found]
+        labels = [textwrap.fill(word(pair[0]).removesuffix(", transposed"), 11) for pair in found]
         ax.set_xticks(range(len(found)), labels)
         ax.set_xlim(-0.5, len(found) - 0.5)
     axes[0].set_title("mean IoU of an image")

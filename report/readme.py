@@ -28,7 +28,7 @@ ROWS = (  # model in words, experiment, figure
     ("the book's encoder-decoder", "seg_book_transpose", "test.dataset.iou"),
     ("U-Net", "seg_unet_scratch", "test.dataset.iou"),
     ("U-Net on VGG16", "seg_unet_vgg16_bilinear", "test.dataset.iou"),
-    ("U-Net on MobileNetV2", "seg_unet_mobilenetv2_bilinear", "test.dataset.iou"),
+    ("U-Net on MobileNetV2", "seg_unet_mobilenetv2_transpose", "test.dataset.iou"),
 )
 FIGURES = {"test.accuracy": "CIFAR-100, test accuracy", "test.dataset.iou": "VOC subset, foreground IoU"}
 
@@ -43,7 +43,7 @@ def section(c):
         task = FIGURES[on] if on != before else ""
         lines.append(f"| {task} | {what} | {percent(c.mean(name, on))} | {c.seeds(name)} | {c.minutes(name)} |")
         before = on
-    table = "\n".join(lines)
+    table = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
     return (
         f"{table}\n\n"
         "These are means over the seeds, on two processor cores; training includes everything that a model needs. The\n"

@@ -83,7 +83,7 @@ class Runs:
 
     def history(self, run):
         """Return `history.csv` as a data frame; an empty one for an ensemble."""
-        return self._read(run, runs.HISTORY, lambda path: pd.DataFrame(files.read_csv(path)), pd.DataFrame())
+        return self._read(run, runs.HISTORY, pd.read_csv, pd.DataFrame())
 
     def training_seconds(self, run):
         """Return the duration of training, see `hw2.runs.training_seconds`; None for a run that is not finished.
@@ -135,7 +135,7 @@ class Runs:
 
     def images(self, run):
         """Return `images.csv`, one row per test image of a segmentation run, as a data frame; an empty one without."""
-        return self._read(run, runs.IMAGES, lambda path: pd.DataFrame(files.read_csv(path)), pd.DataFrame())
+        return self._read(run, runs.IMAGES, pd.read_csv, pd.DataFrame())
 
     def arrays(self, run):
         """Return the arrays of `predictions.npz`; {} without it."""

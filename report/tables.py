@@ -3,20 +3,39 @@
 No value is marked as the best: the maximum of several noisy test figures overestimates the best one.
 """
 
+import re
+from collections import defaultdict
+from html import unescape
+
 import pandas as pd
 from claims import DASH, signed
 from plots import receptive_fields
 from words import word
+
+from hw2.experiments.schema import experiment_of
 
 
 class Table:
     """A styled table that Quarto takes as raw HTML; as an HTML output, it would make the page load scripts."""
 
     def __init__(self, style):
-        self.html = style.to_html()
+        self.html = with_widths(style.to_html())
 
     def _repr_markdown_(self):
         return f"```{{=html}}\n{self.html}\n```"
+
+
+def with_widths(html, longest=40):
+    """Return a table with the width of each column set by its texts, which Quarto would make equal or too narrow.
+
+    Headings may break at their spaces, cells from `longest` characters on.
+    """
+    found = defaultdict(int)
+    for tag, column, text in re.findall(r'<(td|th)[^>]*class="[^"]*\bcol(\d+)\b[^>]*>(.*?)</t[dh]>', html, re.DOTALL):
+        size = max(map(len, text.split(" "))) if tag == "th" else min(len(unescape(text)), longest)
+        found[int(column)] = max(found[int(column)], size + 2)
+    columns = "".join(f'<col style="width: {100 * size / sum(found.values()):.1f}%">' for size in found.values())
+    return html.replace("<thead>", f"<colgroup>{columns}</colgroup>\n<thead>", 1)
 
 
 def styled(rows, formats=None, left=1, words=()):
@@ -70,24 +89,25 @@ def present(c, names):
 
 
 def classifiers(c, steps):
-    """Accuracy of each net and its difference from the one that it is compared with; gap and cost.
+    """Accuracy of each net and its difference from an earlier row, which it is compared with; gap and cost.
 
     steps: {experiment: the one that it is compared with, or None}.
     """
+    places = {name: str(place) for place, name in enumerate(present(c, steps), start=1)}
     rows = [
         {
+            "no.": place,
             "net": word(name),
             "seeds": c.seeds(name),
             "test (%)": c.mean(name),
-            "compared with": word(other) if other else DASH,
-            "difference (points)": plain(c.difference(name, other) if other else None),
+            "against no.": places.get(steps[name], DASH),
+            "difference (points)": plain(c.difference(name, steps[name]) if steps[name] else None),
             "gap (points)": c.mean(name, "gap"),
             "parameters (M)": c.mean(name, "cost.parameters"),
             "multiply-adds (M)": c.mean(name, "cost.multiply_adds"),
             "training (min)": c.mean(name, "minutes"),
         }
-        for name, other in steps.items()
-        if c.seeds(name)
+        for name, place in places.items()
     ]
     formats = {
         "test (%)": share,
@@ -96,7 +116,7 @@ def classifiers(c, steps):
         "multiply-adds (M)": lambda value: f"{value / 1e6:,.0f}",
         "training (min)": minutes,
     }
-    return styled(rows, formats, words=("compared with",))
+    return styled(rows, formats, left=0, words=("net",))
 
 
 def events(c, names):
@@ -111,7 +131,7 @@ def events(c, names):
         returned = any("went back" in event["event"] for event in happened)
         rows.append(
             {
-                "net": word(run),
+                "net": word(experiment_of(run)),
                 "epochs": len(history),
                 "rate divided after": ", ".join(divided) or DASH,
                 "stopped early": "yes" if stopped else "no" if c.runs.phase(run).get("patience") else DASH,
@@ -127,9 +147,9 @@ SEGMENTATION = {
     "pixel accuracy (%)": "test.dataset.pixel_accuracy",
     "IoU (%)": "test.dataset.iou",
     "Dice (%)": "test.dataset.dice",
-    "IoU, mean of images (%)": "test.images.iou",
+    "mean IoU (%)": "test.images.iou",
     "boundary IoU (%)": "test.images.boundary_iou",
-    "Hausdorff 95 (% of diagonal)": "test.images.hausdorff_95",
+    "Hausdorff 95 (%)": "test.images.hausdorff_95",
 }
 
 
@@ -201,7 +221,7 @@ def state(runs):
     rows = []
     for chapter, names in runs.wanted().items():
         missing = runs.missing(names)
-        told = ", ".join(map(word, missing)) or DASH
+        told = "; ".join(map(word, missing)) or DASH
         rows.append({"chapter": chapter, "finished": f"{len(names) - len(missing)} of {len(names)}", "missing": told})
     return styled(rows, left=3)
 

@@ -93,7 +93,7 @@ def _execute(manager, folder, draw, page):
 
 def words(text):
     """Return the number of words of a page that a reader sees: captions and answers too, numbers of tables not."""
-    text = re.sub(r"\A---\n.*?\n---\n|<!--.*?-->|```\{=html\}.*?```", " ", text, flags=re.DOTALL)
+    text = re.sub(r"\A---\n.*?\n---\n|<!--.*?-->|```\{=\w+\}.*?```", " ", text, flags=re.DOTALL)
     text = re.sub(r"^:::.*$|\{[^}]*\}|\[?-?@[\w-]+\]?|[|*#`]", " ", text, flags=re.MULTILINE)
     return len(re.findall(r"\S*\w\S*", text))
 

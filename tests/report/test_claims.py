@@ -47,7 +47,7 @@ def test_numbers_as_text():
     assert (
         claims.points(Difference(-0.031, -0.04, 0.001, 0.1)) == "\N{MINUS SIGN}3.1 points (\N{MINUS SIGN}4.0 to +0.1)"
     )
-    assert claims.percent(0.7244) == "72.4 %" and claims.percent(0.7244, 0) == "72 %"
+    assert claims.percent(0.7244) == "72.4\N{NO-BREAK SPACE}%" and claims.percent(0.7244, 0) == "72\N{NO-BREAK SPACE}%"
     assert claims.duration(90) == "90 s" and claims.duration(600) == "10 min" and claims.duration(9000) == "2.5 h"
     assert claims.ratio(9, 1) == "9" and claims.ratio(3, 2) == "1.5" and claims.ratio(1, 0) == claims.DASH
     assert claims.number(50_000) == "50,000" and claims.number(1.234) == "1.23"
@@ -80,6 +80,12 @@ def test_a_difference_covers_images_and_training(tmp_path):
     assert found.p == pytest.approx(2 * student_t.sf(0.49 / np.sqrt(images + training), freedom))
     same = c.difference("scratch_deep", "scratch_bn", same_training=True)
     assert same.high - same.low == pytest.approx(2 * 1.96 * np.sqrt(images), rel=1e-3)
+    values = first(300) * 0.5 + first(312) * 0.5
+    images, training = values.var(ddof=1) / 400, pooled**2 / 2
+    freedom = (images + training) ** 2 / (training**2 / 2)
+    reach = 100 * student_t.ppf(0.975, freedom) * np.sqrt(images + training)
+    assert c.level("scratch_deep") == f"76.5\N{NO-BREAK SPACE}% ({76.5 - reach:.1f} to {76.5 + reach:.1f})"
+    assert c.level("scratch_plain") == claims.DASH
     assert c.seeds("scratch_bn") == 2 and c.mean("scratch_bn") == pytest.approx(0.275)
     assert c.mean("scratch_bn-seed1") == 0.3 and c.difference("scratch_deep", "scratch_plain") is None
 
@@ -133,6 +139,8 @@ def test_figures_of_the_learning_curve(tmp_path):
     assert c.mean("vgg16_full", "released_after") == pytest.approx(0.32)
     assert c.mean("vgg16_full", "event:divided") == 1 and c.mean("vgg16_full", "event:stopped") == 0
     assert c.gap("vgg16_full") == "14 points" and c.gap("vgg16_block5") == claims.DASH
+    c.mean = lambda name, on: 0.0096
+    assert c.gap("vgg16_full") == "1 point"
 
 
 def test_masks_are_compared_with_those_of_other_seeds(tmp_path):

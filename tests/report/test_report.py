@@ -22,8 +22,10 @@ pytest.importorskip("nbclient", reason="the report's own requirements are not in
 import cells  # noqa: E402
 import made_up  # noqa: E402
 import plots  # noqa: E402
+import tables  # noqa: E402
 import words  # noqa: E402
 from cells import CELL, INLINE, PAGES, source  # noqa: E402
+from claims import Comparisons  # noqa: E402
 from runs import CHAPTERS, Runs, runs_of  # noqa: E402
 
 ARTICLE = {"pages of the PDF": 15, "words": 5000, "figures": 12, "tables": 6}
@@ -208,6 +210,28 @@ def test_the_picture_names_runs_that_beat_all_cheaper_ones(tmp_path):
     assert chosen == ["vgg16_features_linear", "scratch_final"]  # not the one that is best but for half a point
 
 
+# the tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_columns_are_as_wide_as_their_texts():
+    """Quarto makes columns without a width equal in the PDF, and breaks the long names of nets."""
+    rows = [{"net": "n" * 18, "seeds of it": 1, "note": "a " * 100}, {"net": "n", "seeds of it": 22, "note": ""}]
+    html = tables.styled(rows, left=3).html
+    widths = [float(width) for width in re.findall(r'<col style="width: ([\d.]+)%">', html)]
+    np.testing.assert_allclose(widths, 100 * np.array([20, 7, 42]) / 69, atol=0.05)
+
+
+def test_a_net_is_compared_with_an_earlier_row(tmp_path):
+    made_up.write(tmp_path, ["scratch_plain", "scratch_bn_augment", "scratch_deep"])
+    steps = {"scratch_plain": None, "scratch_bn": "scratch_plain", "scratch_bn_augment": "scratch_bn"}
+    html = tables.classifiers(Comparisons(Runs(tmp_path)), steps | {"scratch_deep": "scratch_bn_augment"}).html
+    cells_of = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)[1:]]
+    found = [(row[0], row[1], row[4]) for row in cells_of]
+    dash = "\N{EN DASH}"
+    assert found == [("1", "plain net", dash), ("2", "augmentation added", dash), ("3", "twice the depth", "2")]
+    assert [row[5] == dash for row in cells_of] == [True, True, False]
+
+
 # the runs -------------------------------------------------------------------------------------------------------------
 
 
@@ -286,8 +310,7 @@ def everything(folder, **options):
 def test_cells_run_on_the_committed_results(execute):
     committed = Runs()
     pages = execute(committed.folder)
-    words = cells.words(pages["index"])
-    assert 3000 < words <= ARTICLE["words"]
+    assert 3000 < cells.words(pages["index"]) <= ARTICLE["words"]
     if committed.folder.name == "cpu":
         assert "do not bear this out" not in pages["index"] and "not borne out" not in pages["index"]
     absent = [name for name in EXPERIMENTS if not committed.seeds(name)]

@@ -6,7 +6,7 @@ import pytest
 
 keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing
 
-LONG = ("test_run.py", "test_train_all.py", "test_app.py", "test_report.py")
+LONG = ("test_run.py", "test_train_all.py", "test_app.py", "test_browser.py", "test_report.py")
 
 
 def pytest_configure(config):

@@ -80,6 +80,14 @@ SCRATCH = configuration(
     extras=["test_time_augmentation", "robustness", "grad_cam"],
 )
 
+# One phase of a network that is traced in a moment, for tests that need no more than some run.
+TINY = configuration(
+    "scratch_classifier",
+    [{"epochs": 3, "learning_rate": 0.01, "batch_size": 32, "augment": ["flip"]}],
+    {"stem_filters": 4, "filters": [4, 6, 8], "units": 1},
+    classes=30,
+)
+
 
 def run(folder, config, name="small", **options):
     """Train under `folder`/results with the data cache in `folder`/data; return the metrics."""

@@ -45,11 +45,11 @@ def dry_run(config, precision=None):
     }
     train, validation = task.load_training(_synthetic(config, prediction_batch_size(model)), None)
     adapt_whitening(model, train.images)
-    cache = 0
+    cache, size = 0, None
     with tempfile.TemporaryDirectory() as folder:
         for number, phase in enumerate(phases_of(config)):
             phase = dataclasses.replace(phase, epochs=1)
-            model = model_at_size(model, config, phase.image_size)
+            model, size = model_at_size(model, size, config, phase.image_size)
             batch = _first(train, phase.batch_size // (2 if phase.mirrored else 1))
             of_phase = Path(folder) / str(number)
             of_phase.mkdir()

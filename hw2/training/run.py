@@ -62,10 +62,10 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     checkpoint = Checkpoint(folder, fresh, checkpoint_seconds)
     checkpoint.restore_model(model)
     targets = training_targets(config, task, train, results_dir)
-    phases = phases_of(config)
+    phases, size = phases_of(config), None
     while checkpoint.state.phase < len(phases):
         phase = phases[checkpoint.state.phase]
-        model = model_at_size(model, config, phase.image_size)
+        model, size = model_at_size(model, size, config, phase.image_size)
         train_phase(
             name,
             model,
@@ -82,7 +82,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         )
 
     # All figures are those of the stored model, so it is rounded before it is evaluated.
-    model = model_at_size(model, config, None)
+    model, _ = model_at_size(model, size, config, None)
     float16_file.round_kernels(model)
     with files.atomic_path(folder / runs.MODEL) as temporary:
         float16_file.save(model, temporary)
@@ -168,15 +168,17 @@ def build_model(config, image_size=None):
     return registry.build(config["model"], config["data"]["classes"], **arguments)
 
 
-def model_at_size(model, config, image_size):
-    """Return a model with the weights of `model` for images of `image_size` (None: the size in its arguments)."""
+def model_at_size(model, size, config, image_size):
+    """Return `(model, image_size)`: `model`, or a new one with its weights where it was built for another `size`.
+
+    A size of None is the one in the model's arguments.
+    """
+    if image_size == size:
+        return model, size
     other = build_model(config, image_size)
-    shapes = [[layer.output.shape for layer in network.layers] for network in (model, other)]
-    if shapes[0] == shapes[1]:
-        return model
     for variable, source in zip(variables_of(other), variables_of(model), strict=True):
         variable.assign(source)
-    return other
+    return other, image_size
 
 
 def set_first_weights(model, config, parent, images, data_dir):

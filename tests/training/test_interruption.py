@@ -6,7 +6,7 @@ import time
 import weakref
 
 import pytest
-from small_runs import VGG16, run, start
+from small_runs import TINY, run, start
 
 from hw2 import runs
 from hw2.training import interruption
@@ -19,6 +19,7 @@ def handlers():
     before = [signal.getsignal(number) for number in numbers]
     interruption.install()
     yield
+    interruption.install()  # forgets the request, which would end the runs of later tests
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 
@@ -50,7 +51,7 @@ def test_sigterm_and_a_dropped_exception_end_the_run(tmp_path, handlers, press):
             press()
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, VGG16, log=log)
+        run(tmp_path, TINY, log=log)
     assert "phase 1 epoch 2" in lines[-1]
     assert runs.run_state(tmp_path / "results" / "small") == "unfinished"
 
@@ -63,8 +64,7 @@ def test_a_signal_within_a_batch_waits_for_its_end_and_the_second_does_not(tmp_p
         "        augment.AUGMENTATIONS['flip'] = lambda rng, images: (print('in a batch', flush=True), "
         "time.sleep(4), images)[-1]"
     )
-    config = VGG16 | {"phases": VGG16["phases"][1:]}
-    process = start(tmp_path, config, body)
+    process = start(tmp_path, TINY, body)
     for line in process.stdout:
         if "in a batch" in line:
             break

@@ -1,6 +1,7 @@
 """Components that the tabs share: inputs that guard the server, text, messages, and the connection of events."""
 
 import html
+import json
 import math
 from pathlib import Path
 
@@ -25,6 +26,8 @@ SOURCES = {
     "synthetic": "synthetic data",
 }
 NOT_READABLE = {"print_exception": False, "title": "Not readable"}
+# options of an event that the page answers by itself, or that the server answers at once
+AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
 WEBCAM = gr.WebcamOptions(mirror=True)
 
 # On a phone the answer is below the inputs, outside the view.
@@ -129,7 +132,7 @@ def choices(models):
 def description(model):
     """Return accuracy or IoU, parameters and data of a model: "48.3%  ·  14.8 M  ·  CIFAR-100"."""
     test, parameters = model.figures["test"], model.metrics["cost"]["parameters"]
-    figure = f"IoU {test['iou']:.3f}" if model.task == "segmentation" else f"{test['accuracy']:.1%}"
+    figure = f"{names.iou(model)} {test['iou']:.3f}" if model.task == "segmentation" else f"{test['accuracy']:.1%}"
     size = f"{parameters / 1e6:.1f} M" if parameters >= 1e5 else f"{parameters / 1e3:.1f} k"
     return "  ·  ".join([figure, size, data_of(model.metrics)])
 
@@ -231,12 +234,19 @@ def model_error(error):
     return gr.Error(str(error), print_exception=False, title="The model cannot be used")
 
 
-def connect(tab, picture, button, changes, run, inputs, outputs, api_name, description, *, state=(), correct=""):
+def connect(
+    tab, picture, button, changes, run, inputs, outputs, api_name, description, *, state=(), correct="", first=None
+):
     """Call `run` at a press of the button, at a call of the endpoint, and unasked while there is a picture: when the
     tab is opened, when one of the `changes` happens, and when the picture changes while the tab is open.
 
     inputs: `picture` and the list of models first. state: further inputs of `run` that only unasked calls pass.
-    correct: JavaScript that corrects the other inputs, an array `rest`, before an unasked call.
+    correct: JavaScript that corrects the other inputs, an array `rest`, before an unasked call. first: {component:
+    value}, the values of components that another picture resets.
+
+    Gradio's page repeats a whole event, with all that listens to it, when one listener in the mode "always_last" has
+    been called meanwhile: two of them call each other for ever. So the picture's own event changes a hidden text, one
+    of each tab, which has one listener. It also ignores the second event that the page sends for each upload.
     """
     common = {"outputs": outputs, "concurrency_id": "models", "concurrency_limit": 2}
     blank = [None] * len(outputs)
@@ -247,15 +257,25 @@ def connect(tab, picture, button, changes, run, inputs, outputs, api_name, descr
         return run(*values) if values[0] else [gr.skip()] * len(outputs)
 
     picture.clear(lambda: blank, outputs=outputs, queue=False, **hidden)
+    to_answer = gr.Textbox("", visible="hidden")  # the picture's path while the tab is open
+    first = first or {}
+    picture.change(
+        None,
+        [picture, to_answer],
+        [to_answer, *first],
+        js=f"(picture, before) => {{ const path = hw2.isOpen('{tab.id}') && picture ? picture.path : ''; "
+        f"return path === before ? undefined : [path, ...{json.dumps(list(first.values()))}]; }}",
+        **AT_ONCE,
+    )
 
     public = button.click(run, inputs, **common, api_name=api_name, api_description=description)
     events = [public]
-    for triggers, condition in (([picture.change], f"hw2.isOpen('{tab.id}')"), ([tab.select, *changes], "true")):
+    for triggers in ([to_answer.change], [tab.select, *changes]):
         event = gr.on(
             triggers,
             if_there_is_a_picture,
             [*inputs, *state],
-            js=f"(picture, ...rest) => {{ {correct} return [{condition} ? picture : null, ...rest]; }}",
+            js=f"(picture, ...rest) => {{ {correct} return [hw2.isOpen('{tab.id}') ? picture : null, ...rest]; }}",
             trigger_mode="always_last",
             show_progress="minimal",
             api_visibility="private",

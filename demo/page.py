@@ -23,6 +23,8 @@ from hw2.inference import predict
 
 HERE = Path(__file__).resolve().parent
 REPORT = HERE.parent / "report" / "_output"
+TABS = ("classify", "segment", "compare", "results", "about")
+SESSIONS = 100  # whose components Gradio remembers, in 0.2 MB each; it forgets none before, and a call is a session too
 QUEUE = 100  # waiting requests; further ones are refused with a message
 
 # Gradio gives its examples no accessible names; a screen reader then reads the name of the file.
@@ -48,8 +50,13 @@ window.hw2 = {
     opened() {
         const asked = new URLSearchParams(location.search).get("example");
         hw2.example = hw2.examples.includes(asked) ? asked : hw2.examples[0];
+    },
+    // the tab that the address asks for, unless the visitor has opened another one already
+    asked() {
         const tab = new URLSearchParams(location.search).get("tab");
-        if (["classify", "segment", "compare", "results", "about"].includes(tab)) hw2.open = tab;
+        if (!TABS.includes(tab) || hw2.open !== TABS[0]) return undefined;
+        hw2.open = tab;
+        return { __type__: "update", selected: tab };
     },
     link(tab, model) {
         if (!hw2.isOpen(tab)) return;
@@ -129,10 +136,13 @@ LAUNCH = {
     "theme": theme(),
     "css_paths": HERE / "style.css",
     "js": NAME_THE_EXAMPLES,
-    "head": SCRIPT.replace("EXAMPLES", json.dumps([*components.KNOWN, *components.UNKNOWN]), 1),
+    "head": SCRIPT.replace("EXAMPLES", json.dumps([*components.KNOWN, *components.UNKNOWN])).replace(
+        "TABS", json.dumps(TABS)
+    ),
     "footer_links": ["api"],
     "favicon_path": HERE / "favicon.png",
     "ssr_mode": False,
+    "state_session_capacity": SESSIONS,
     "enable_monitoring": False,
     "run_history": False,
     "show_error": False,  # messages for visitors are gr.Error; other exceptions belong in the log only
@@ -205,31 +215,31 @@ def build(found, results_dir, *, report=False, max_upload_mb=20):
                 components.gallery(picture, components.UNKNOWN, "Not among the 100 classes: watch it guess")
             with gr.Column(scale=8, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Classify", id="classify") as container:
+                    beside(container, picture=bool(classifiers))
                     if classifiers:
                         chosen["classify"] = classify.tab(container, picture, classifiers, segmenters)
                     else:
                         missing("classifier")
-                beside(container, picture=bool(classifiers))
                 with gr.Tab("Segment", id="segment") as container:
+                    beside(container, picture=bool(segmenters))
                     if segmenters:
                         chosen["segment"] = segment.tab(container, picture, segmenters)
                     else:
                         missing("segmenter")
-                beside(container, picture=bool(segmenters))
                 with gr.Tab("Compare", id="compare") as container:
+                    beside(container, picture=bool(found.models))
                     if classifiers:
                         compare.classifiers_part(container, picture, classifiers)
                     if segmenters:
                         compare.segmenters_part(container, picture, segmenters)
                     if not found.models:
                         missing("model")
-                beside(container, picture=bool(found.models))
                 with gr.Tab("Results", id="results") as container:
+                    beside(container, picture=False)
                     results.tab(results_dir, found.runs, found.figures_only) if found.runs else missing("model")
-                beside(container, picture=False)
                 with gr.Tab("About", id="about") as container:
+                    beside(container, picture=False)
                     about.tab(report, max_upload_mb)
-                beside(container, picture=False)
         if found.models:
             open_link(blocks, picture, tabs, chosen)
         add_listing(found.models)
@@ -238,7 +248,10 @@ def build(found, results_dir, *, report=False, max_upload_mb=20):
 
 
 def beside(container, picture):
-    """Show or hide the picture and the examples when a tab is opened."""
+    """Show or hide the picture and the examples when a tab is opened.
+
+    This is called before the tab is laid out: listeners to an event are called in turn, each after the former's answer.
+    """
     container.select(
         None, js=f"() => hw2.enter('{container.id}', {str(not picture).lower()})", api_visibility="private"
     )
@@ -260,22 +273,10 @@ def open_link(blocks, picture, tabs, chosen):
             else gr.skip()
             for name, choice in chosen.items()
         ]
-        selected = asked["tab"] if asked["tab"] in ("classify", "segment", "compare", "results", "about") else None
-        return (
-            components.example_path(f"{example}.jpg"),
-            gr.Tabs(selected=selected) if selected else gr.skip(),
-            *lists,
-        )
+        return components.example_path(f"{example}.jpg"), *lists
 
-    blocks.load(
-        opened,
-        None,
-        [picture, tabs, *chosen.values()],
-        js="() => hw2.opened()",
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    blocks.load(None, None, tabs, js="() => hw2.asked()", **components.AT_ONCE)
+    blocks.load(opened, None, [picture, *chosen.values()], js="() => hw2.opened()", **components.AT_ONCE)
 
 
 def warm_up(models):

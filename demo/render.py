@@ -66,7 +66,7 @@ def _outline(mask):
 def _with_names(image, labels):
     """Write the name of each class on its regions of at least MIN_NAMED of the image."""
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=max(12, min(image.size) // 22))
+    font = ImageFont.load_default(size=max(14, min(image.size) // 16))
     for label in np.unique(labels[labels > 0]):
         regions, _ = ndimage.label(labels == label)
         sizes = np.bincount(regions.ravel())

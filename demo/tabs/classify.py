@@ -1,6 +1,5 @@
 """The tab that classifies a picture and shows the regions that support the answer."""
 
-import json
 import time
 
 import components
@@ -100,8 +99,8 @@ def tab(container, picture, models, segmenters):
             value=TOP,
             label="Explain",
             elem_id="classify-explain",
-            scale=2,
-            min_width=180,
+            scale=3,
+            min_width=220,
         )
     answer = components.text_block(components.waiting(), js_on_load=EXPLAIN_ON_CLICK)
     with gr.Row():
@@ -128,15 +127,14 @@ def tab(container, picture, models, segmenters):
         f"evidence is to be shown, and the part of the image to be classified ({'; '.join(regions)}). Returns the "
         "page's own text, the Grad-CAM overlay, the 32x32 input enlarged, and the answer as data: the five most "
         "probable classes with superclass and calibrated probability, and timings.",
+        first={explain_class: TOP},  # the class that was explained may not be among another picture's
     )
 
     def clicked(event: gr.EventData):
         name = getattr(event, "name", None)
         return name if name in labels.CIFAR100_CLASSES else TOP
 
-    answer.click(clicked, None, explain_class, queue=False, show_progress="hidden", api_visibility="private")
-    # the class that was explained may not be the most probable one of another picture
-    picture.change(None, None, explain_class, js=f"() => {json.dumps(TOP)}", api_visibility="private")
+    answer.click(clicked, None, explain_class, **components.AT_ONCE)
     return model
 
 

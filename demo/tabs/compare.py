@@ -1,6 +1,7 @@
 """The tab that compares models: all classifiers on one picture, and two segmenters behind a slider."""
 
 import html
+import json
 
 import components
 import gradio as gr
@@ -60,10 +61,9 @@ def classifiers_part(container, picture, models):
         api_description="Show one image to every classifier. Returns the page's own text and a list: model, class, "
         "superclass, confidence, accuracy on the test images, milliseconds.",
     )
-    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    event.success(None, js="() => hw2.link('compare')", **hidden)
+    event.success(None, js="() => hw2.link('compare')", **components.AT_ONCE)
     waiting = components.waiting("The answers appear one by one.")
-    picture.change(lambda: (waiting, None), None, [text, table], **hidden)
+    picture.change(None, None, [text, table], js=f"() => [{json.dumps(waiting)}, null]", **components.AT_ONCE)
 
 
 def votes(rows, titles, total, broken):

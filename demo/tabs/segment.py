@@ -1,6 +1,7 @@
 """The tab that separates the foreground of a picture from its background."""
 
 import html
+import json
 
 import components
 import gradio as gr
@@ -47,7 +48,7 @@ def tab(container, picture, models):
         image, model, threshold, colour, opacity, truth=None, background=TRANSPARENT, backdrop=None, truth_of=None
     ):
         tint = parse_colour(colour)
-        if truth_of not in (None, image):  # the mask of the picture before
+        if truth_of and truth_of != image:  # the mask of the picture before
             truth = None
         found, model, answer, mask = answer_for(image, model, threshold)
         shown_labels = None if answer.labels is None else np.where(mask, answer.labels, 0)
@@ -153,7 +154,22 @@ def tab(container, picture, models):
         data = gr.JSON(label="Answer", show_label=False)
     inputs = [picture, model, threshold, colour, opacity, truth, background, backdrop]
     outputs = [text, overlay, mask, probability, cut, errors, data]
-    truth_of = gr.State()  # the picture for which the mask was given
+    truth_of = gr.Textbox("", visible="hidden")  # the path of the picture for which the mask was given
+    thresholds = {key: components.default_threshold(found) for key, found in models.items()}
+    for trigger, sent, changed, script in (
+        (model.input, model, threshold, f"(key) => ({json.dumps(thresholds)})[key]"),
+        (truth.change, [picture, truth], truth_of, "(picture, truth) => truth && picture ? picture.path : ''"),
+        # a mask that was given for this picture stays, or one given before any picture; that of another is dropped
+        (
+            picture.change,
+            [picture, truth, truth_of],
+            [truth, truth_of],
+            "(picture, truth, of) => truth && picture && ['', picture.path].includes(of || '') ? "
+            "[undefined, picture.path] : [null, '']",
+        ),
+        (picture.change, None, file, "() => ({ __type__: 'update', value: null, visible: false })"),
+    ):
+        trigger(None, sent, changed, js=script, **components.AT_ONCE)
     components.connect(
         container,
         picture,
@@ -187,20 +203,7 @@ def tab(container, picture, models):
         "file.",
     )
 
-    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    model.input(
-        lambda key: components.default_threshold(components.find_model(models, key)), model, threshold, **hidden
-    )
-    background.input(lambda chosen: gr.update(visible=chosen == PICTURE), background, backdrop, **hidden)
-
-    def tie(image, truth, truth_of):
-        """Keep a mask that was given for this picture, or before any; drop that of another picture."""
-        return (gr.skip(), image) if truth and truth_of in (None, image) else (None, None)
-
-    picture.change(tie, [picture, truth, truth_of], [truth, truth_of], **hidden)
-    picture.change(lambda: gr.update(value=None, visible=False), None, file, **hidden)
-
-    truth.change(lambda image, truth: image if truth else None, [picture, truth], truth_of, **hidden)
+    background.input(lambda chosen: gr.update(visible=chosen == PICTURE), background, backdrop, **components.AT_ONCE)
 
     def example_with_mask():
         image, true = (components.example_path(f"{MASK_OF_EXAMPLE}{end}") for end in (".jpg", "_mask.png"))
@@ -211,7 +214,7 @@ def tab(container, picture, models):
         None,
         [picture, truth, truth_of],
         js=f"() => {{ hw2.example = '{MASK_OF_EXAMPLE}'; }}",
-        **hidden,
+        **components.AT_ONCE,
     )
     return model
 

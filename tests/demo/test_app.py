@@ -3,22 +3,13 @@
 import concurrent.futures
 import json
 import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-import factories
 import numpy as np
 import pytest
-import tiny_runs
 from hostile_files import encoded, hostile
 from PIL import Image
 from scipy.ndimage import binary_erosion
@@ -26,22 +17,17 @@ from scipy.ndimage import binary_erosion
 pytest.importorskip("gradio")
 pytest.importorskip("tensorflow")
 
-import app
-import components
 import gradio as gr
 import httpx
-import names
 import page
-import render
 import store
 from gradio.route_utils import delete_files_created_by_app
 from gradio_client import Client, handle_file
-from tabs import classify, compare, results, segment
+from tabs import classify
 
-from hw2 import files, labels, runs
+from hw2 import labels, runs
 from hw2.inference import predict, uploads
 from hw2.inference.catalogue import catalogue
-from hw2.labels import VOC_PALETTE
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "demo" / "examples"
@@ -512,17 +498,14 @@ def test_fifty_at_once(address, folder):
         np.testing.assert_allclose([row["probability"] for row in answer["top"]], wanted.probabilities[:5], atol=1e-4)
 
 
-def test_without_models_the_page_names_the_command_that_trains_one(serve, tmp_path):
-    tiny_runs.write_classifier(tmp_path / "figures", 0)
-    (tmp_path / "figures" / "model.keras").unlink()
-    for folder in (tmp_path, tmp_path / "nothing"):
-        blocks, address = serve(folder)
-        try:
-            config = httpx.get(f"{address}config").text
-            assert config.count("python scripts/train_all.py --only") >= 3 and "--results PATH/TO" in config
-            assert ("Its model is not stored here: <code>figures</code>" in config) == (folder == tmp_path)
-        finally:
-            blocks.close(verbose=False)
+def test_sessions_are_forgotten(served):
+    """Gradio keeps the components of every session, and of every call of an endpoint, until there are too many."""
+    running, _ = served
+    kept = running.state_holder
+    assert kept.capacity == page.SESSIONS <= 200
+    for number in range(3 + page.SESSIONS - len(kept.session_data)):  # the calls of the tests above are sessions too
+        assert kept[f"visitor {number}"]
+    assert len(kept.session_data) == page.SESSIONS
 
 
 def test_old_uploads_and_answers_are_deleted(client, served, uploads_folder):
@@ -538,253 +521,7 @@ def test_old_uploads_and_answers_are_deleted(client, served, uploads_folder):
     assert left <= kept | {path.name for path in (ROOT / "demo").rglob("*")}
 
 
-def run_app(*arguments, **environment):
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment
-    command = [sys.executable, str(ROOT / "demo" / "app.py"), *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT.parent
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--auth", "nobody"], "user:password"),
-        (["--port", "70000"], "a port is a number"),
-        (["--max-upload-mb", "0"], "0 is not between"),
-        (["--results", "not/there"], f"there is no folder not/there (looked for {Path('not/there').absolute()})"),
-    ],
-)
-def test_wrong_arguments_are_refused(arguments, message, capsys):
-    with pytest.raises(SystemExit) as ended:
-        app.parse_arguments(arguments)
-    assert ended.value.code == 2 and message in capsys.readouterr().err
-
-
-def test_arguments_are_checked_before_tensorflow_is_imported():
-    process = run_app("--results", "not/there", PYTHONPROFILEIMPORTTIME="1")
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2 and "there is no folder not/there" in output and "argparse" in output
-    assert not re.search(r"\| +(tensorflow|keras|gradio)$", output, re.MULTILINE)
-
-
-def test_a_folder_of_budgets_is_refused_with_the_budgets(tmp_path, capsys):
-    files.write_json(tmp_path / "cpu" / "run" / runs.FINAL, {})
-    with pytest.raises(SystemExit):
-        app.parse_arguments(["--results", str(tmp_path)])
-    assert f"choose {tmp_path / 'cpu'}" in capsys.readouterr().err
-    assert app.parse_arguments(["--results", str(tmp_path / "cpu")]).results == tmp_path / "cpu"
-
-
-COUNT_METRICS = """import pathlib, sys
-
-log = open(pathlib.Path(__file__).with_name("opened.txt"), "a", buffering=1)
-
-
-def hook(event, arguments):
-    if event == "open" and str(arguments[0]).endswith("metrics.json"):
-        print(arguments[0], file=log)
-
-
-sys.addaudithook(hook)
-"""
-
-
-def test_the_command_with_a_password_and_a_share_that_fails(folder, tmp_path):
-    """Proxies that do not answer replace a missing network, so that no test ever opens a public link.
-
-    The process also counts how often it opens each file of metrics.
-    """
-    (tmp_path / "sitecustomize.py").write_text(COUNT_METRICS)
-    proxies = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
-    proxies |= {
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
-        "TMPDIR": str(tmp_path),
-        "PYTHONPATH": str(tmp_path),
-    }
-    process = run_app("--results", folder, "--auth", "ada:secret", "--share", **proxies)
-    lines = []
-    while not lines or "Press Ctrl-C" not in lines[-1]:
-        line = process.stdout.readline()
-        assert line, "".join(lines)
-        lines.append(line)
-    output = "".join(lines)
-    assert "There is no public link" in output and "not protected" not in output
-    address = next(line.split()[-1] for line in lines if line.startswith("The page is at"))
-    with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"{address}config")
-    client = Client(address, auth=("ada", "secret"), verbose=False)
-    assert client.predict(api_name="/models")
-    client.predict(handle_file(CAT), api_name="/classify")
-    assert list(tmp_path.glob("hw2-demo-*"))
-    process.send_signal(signal.SIGTERM)
-    after, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert after == ""  # nothing follows the line on Ctrl-C
-    assert f"models from {folder}" in output
-    assert not list(tmp_path.glob("hw2-demo-*"))  # no upload is left
-    opened = (tmp_path / "opened.txt").read_text().splitlines()
-    assert sorted(opened) == sorted(map(str, folder.glob(f"*/{runs.METRICS}")))
-
-
-def test_an_address_that_is_not_this_machines_is_refused_at_once():
-    for host in ("203.0.113.7", "no-such-host.invalid"):
-        with pytest.raises(SystemExit, match=f"cannot listen on {host} .*choose another --host"):
-            app.refuse_address(host, 0)
-    app.refuse_address("127.0.0.1", 0)
-
-
-def test_uploads_of_a_killed_server_are_deleted_at_the_next_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    script = (
-        "import os, pathlib, signal, sys; sys.path.insert(0, sys.argv[1]); import app\n"
-        "with app.uploads_folder() as folder:\n"
-        "    pathlib.Path(folder, 'upload.png').write_bytes(b'x'); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", script, str(ROOT / "demo")], env=environment)
-    (left,) = tmp_path.glob("hw2-demo-*")
-    assert (left / "upload.png").exists()
-    old = time.time() - 100
-    os.utime(left, (old, old))
-    (tmp_path / "hw2-demo-other.txt").touch()
-    with app.uploads_folder() as running:
-        assert not left.exists()
-        os.utime(running, (old, old))
-        with app.uploads_folder() as another:  # a second server leaves the first one's folder alone
-            assert Path(running).is_dir() and Path(another).is_dir()
-        assert Path(running).is_dir() and not Path(another).exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["hw2-demo-other.txt"]
-
-
-def test_a_port_in_use_is_named(address):
-    port = address.rstrip("/").rpartition(":")[2]
-    with pytest.raises(SystemExit, match="choose another --port"):
-        app.refuse_address("127.0.0.1", int(port))
-
-
-def test_baselines_and_classes_are_on_the_board():
-    configurations = {
-        "seg_classes": factories.configuration("seg_classes", "segmentation", classes=21),
-        "seg_baselines": factories.configuration("seg_baselines", "baselines"),
-    }
-    finished = {
-        "seg_classes": factories.segmenter(configurations["seg_classes"], iou=0.7),
-        "seg_baselines": factories.baselines(configurations["seg_baselines"]),
-    }
-    classification, segmentation = results.board(finished)
-    assert classification == []
-    grabcut, ellipse, background, classes = segmentation  # the harder task comes last, whatever its figures
-    assert [*grabcut[:2], grabcut[-1]] == ["GrabCut, without training", 0.39, "seg_baselines: grabcut"]
-    assert grabcut[3] == pytest.approx(2 * 0.39 / 1.39, abs=1e-4)  # Dice from IoU
-    assert ellipse[-1] == "seg_baselines: centred_ellipse" and background[-1] == "seg_baselines: all_background"
-    # IoU 0.7 of the object and 156 / 186 of the background: 30 of 256 pixels are missed
-    assert [classes[-1], classes[1]] == ["seg_classes", pytest.approx((0.7 + 156 / 186) / 2, abs=1e-4)]
-    assert classes[3:5] == [pytest.approx(1.4 / 1.7, abs=1e-4), pytest.approx(100 * 226 / 256, abs=0.01)]
-
-
 def test_too_large_a_body_is_refused(address):
     """Gradio limits the files of its form only; a file may come in base64 as well."""
     response = httpx.post(f"{address}gradio_api/call/classify", content=b"x" * 5_000_000, timeout=60)
     assert response.status_code == 413
-
-
-def test_the_masthead_states_the_budget_and_the_best_by_validation(folder):
-    finished = catalogue(folder).runs
-    text = page.masthead(finished)
-    assert "cpu budget" in text and f"<dd>{len(finished)} " in text
-    trained = [name for name in ("plain", "best", "both")]
-    best = max(trained, key=lambda name: finished[name]["validation"]["accuracy"])
-    assert f"{finished[best]['test']['accuracy']:.1%}" in text and f"{best}</small>" in text
-    assert "rehearsal" not in text and "0.600 <small>IoU on test images</small>" in text and "seg_book_bilinear" in text
-    assert "0</dd>" in page.masthead({})
-
-
-@pytest.mark.parametrize("budget", ["cpu", "gpu"])
-def test_the_notice_names_the_command_for_the_folder(budget):
-    folder = ROOT / "results" / budget
-    text = page.no_model("classifier", folder, {})
-    assert f"train_all.py --only vgg16_block5 --budget {budget}<" in text
-    assert "--force" in page.no_model("classifier", folder, {"vgg16_block5": "its model is not stored here"})
-
-
-def test_curves_of_a_file_that_was_cut_off(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "history.csv").write_text("epoch,loss,val_loss\n1,0.5,0.6\n2,0.4")
-    curves = results.curves(tmp_path, ["run", "not there"], "validation loss")
-    assert curves.to_dict("list") == {"epoch": [1], "value": [0.6], "run": ["run"]}
-
-
-def test_colours_and_maps_by_hand():
-    assert render.parse_colour("#1d6f72") == (29, 111, 114) and render.parse_colour("#fff") == (255, 255, 255)
-    assert render.parse_colour("rgba(12.6, 300, -4, 0.5)") == (13, 255, 0)
-    for text in ("red", "#12345", "rgb(1, 2)", "#gggggg", "", None, 7, "#" + "f" * 5000, "rgb(1, 2, 1e999)"):
-        with pytest.raises(ValueError, match="not a colour"):
-            render.parse_colour(text)
-    assert render.scale(np.array([0.0, 1.0])).tolist() == [list(render.HEAT[0]), list(render.HEAT[-1])]
-    image = np.full((4, 6, 3), 100, np.uint8)
-    mask = np.zeros((4, 6), bool)
-    mask[:, :3] = True
-    truth = np.zeros((4, 6), np.uint8)
-    truth[:2], truth[0, 0] = 1, labels.VOID
-    errors = np.asarray(render.errors(image, mask, truth))
-    assert errors[0, 0].tolist() == [245] * 3
-    for place, colour in (((1, 1), render.RIGHT), ((1, 5), render.MISSED), ((3, 1), render.EXTRA)):
-        assert np.abs(errors[place] - (0.3 * 140 + 0.7 * np.array(colour))).max() <= 1
-    assert np.ptp(errors[3, 5]) == 0
-    heat = np.zeros((4, 4))
-    heat[0, 0] = 1
-    over = np.asarray(render.heat_over(np.full((50, 80, 3), 100, np.uint8), heat)).astype(int)
-    assert (
-        over.shape == (384, 384, 3) and over[20, 20, 0] - over[20, 20, 2] > 30 + over[300, 300, 0] - over[300, 300, 2]
-    )
-
-
-def test_an_overlay_shows_on_an_object_of_its_own_colour_and_names_the_classes():
-    colour = (200, 30, 20)
-    image = np.full((120, 160, 3), colour, np.uint8)
-    mask = np.zeros((120, 160), bool)
-    mask[20:100, 20:140] = True
-    painted = np.asarray(render.overlay(image, mask, colour, 0.5)).astype(int)
-    assert painted[20, 60].tolist() == [255] * 3 and painted[19, 60].max() < 80  # a white line within a dark one
-    labelled = np.where(mask, 8, 0).astype(np.uint8)
-    named = np.asarray(render.overlay(image, mask, colour, 0.5, labelled))
-    plain = VOC_PALETTE[8] * 0.5 + np.array(colour) * 0.5
-    assert (np.abs(named[30:90, 30:130] - plain).max(-1) > 60).mean() > 0.02  # letters
-    tiny = np.zeros((120, 160), np.uint8)
-    tiny[:3, :3] = 8
-    assert np.abs(np.asarray(render.overlay(image, tiny > 0, colour, 0.5, tiny))[20:] - image[20:]).max() == 0
-    for background in ("blurred", "grey"):
-        below = np.asarray(render.before_background(render.cut_out(image, mask), image, background))
-        assert below.shape == image.shape and np.abs(below[60, 80].astype(int) - colour).max() <= 1
-    behind = np.full((30, 90, 3), 9, np.uint8)
-    assert (
-        np.asarray(render.before_background(render.cut_out(image, mask), image, "", behind))[5, 5].tolist() == [9] * 3
-    )
-
-
-def test_names_of_models(folder, tmp_path):
-    models = {model.key: model for model in catalogue(folder).models if model.task == "segmentation"}
-    assert compare.default_pair(models) == ("seg_book_transpose", "seg_book_bilinear")
-    titles = names.titles(models)
-    assert titles["seg_book_bilinear"] == "Our best segmentation network"
-    assert "transposed convolution" in titles["seg_book_transpose"] and "20 kinds" in titles["seg_classes"]
-    only = {"seg_classes": models["seg_classes"]}
-    assert compare.default_pair(only) == ("seg_classes", "seg_classes")
-    config = {"model": "vgg16_classifier", "model_arguments": {"image_size": 64}, "seed": 2}
-    metrics = {"task": "classification", "data": {"classes": 100, "source": "cifar100"}}
-    assert names.title(metrics, config) == "VGG16 on images enlarged to 64 pixels, seed 2"
-    assert names.title(metrics, {}) == "Network" and names.configuration(tmp_path) == {}
-    mobile = {"model": "seg_unet_mobilenetv2", "model_arguments": {"decoder": "bilinear"}}
-    metrics = {"task": "segmentation", "data": {"classes": 21, "source": "voc2012"}}
-    assert names.title(metrics, mobile) == "U-Net on MobileNetV2, bilinear up-sampling, 20 kinds of object"
-
-
-def test_examples_are_files_with_terms():
-    named = {f"{name}.jpg" for name in (*components.KNOWN, *components.UNKNOWN)} | {
-        f"{segment.MASK_OF_EXAMPLE}_mask.png"
-    }
-    assert named | {"README.md"} == {path.name for path in EXAMPLES.iterdir()}
-    text = (EXAMPLES / "README.md").read_text()
-    assert all(name.partition(".")[0] in text for name in named)

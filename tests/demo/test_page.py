@@ -1,0 +1,133 @@
+"""The page before it is served: its texts, names, tables and events."""
+
+import collections
+import json
+from pathlib import Path
+
+import factories
+import pytest
+import tiny_runs
+
+pytest.importorskip("gradio")
+pytest.importorskip("tensorflow")
+
+import components
+import gradio as gr
+import names
+import page
+from tabs import compare, results, segment
+
+from hw2.inference.catalogue import catalogue
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "demo" / "examples"
+
+
+def dependencies(blocks):
+    """Return the events of a page, in the order in which the browser calls them."""
+    return sorted(blocks.get_config_file()["dependencies"], key=lambda found: found["id"])
+
+
+def test_no_event_calls_itself_again(folder):
+    """Gradio's page repeats a whole event for each listener in the mode "always_last": two would alternate for ever."""
+    listeners = collections.Counter(
+        tuple(target)
+        for found in dependencies(page.build(catalogue(folder), folder))
+        if found["trigger_mode"] == "always_last"
+        for target in found["targets"]
+        if target[0] is not None
+    )
+    assert len(listeners) > 10 and set(listeners.values()) == {1}
+
+
+def test_a_tab_is_entered_before_it_is_answered(folder):
+    """Listeners are called in turn, each after the former's answer."""
+    blocks = page.build(catalogue(folder), folder)
+    tabs = {number: block.id for number, block in blocks.blocks.items() if type(block) is gr.Tab}
+    assert tuple(tabs.values()) == page.TABS
+    for number, name in tabs.items():
+        first = next(found for found in dependencies(blocks) if [number, "select"] in map(list, found["targets"]))
+        assert f"hw2.enter('{name}'" in first["js"] and not first["backend_fn"]
+
+
+def test_without_models_the_page_names_the_command_that_trains_one(tmp_path):
+    tiny_runs.write_classifier(tmp_path / "figures", 0)
+    (tmp_path / "figures" / "model.keras").unlink()
+    for folder in (tmp_path, tmp_path / "nothing"):
+        config = json.dumps(page.build(catalogue(folder), folder).get_config_file(), default=str)
+        assert config.count("python scripts/train_all.py --only") >= 3 and "--results PATH/TO" in config
+        assert ("Its model is not stored here: <code>figures</code>" in config) == (folder == tmp_path)
+
+
+def test_the_masthead_states_the_budget_and_the_best_by_validation(folder):
+    finished = catalogue(folder).runs
+    text = page.masthead(finished)
+    assert "cpu budget" in text and f"<dd>{len(finished)} " in text
+    trained = [name for name in ("plain", "best", "both")]
+    best = max(trained, key=lambda name: finished[name]["validation"]["accuracy"])
+    assert f"{finished[best]['test']['accuracy']:.1%}" in text and f"{best}</small>" in text
+    assert "rehearsal" not in text and "0.600 <small>IoU on test images</small>" in text and "seg_book_bilinear" in text
+    assert "0</dd>" in page.masthead({})
+
+
+@pytest.mark.parametrize("budget", ["cpu", "gpu"])
+def test_the_notice_names_the_command_for_the_folder(budget):
+    folder = ROOT / "results" / budget
+    text = page.no_model("classifier", folder, {})
+    assert f"train_all.py --only vgg16_block5 --budget {budget}<" in text
+    assert "--force" in page.no_model("classifier", folder, {"vgg16_block5": "its model is not stored here"})
+
+
+def test_baselines_and_classes_are_on_the_board():
+    configurations = {
+        "seg_classes": factories.configuration("seg_classes", "segmentation", classes=21),
+        "seg_baselines": factories.configuration("seg_baselines", "baselines"),
+    }
+    finished = {
+        "seg_classes": factories.segmenter(configurations["seg_classes"], iou=0.7),
+        "seg_baselines": factories.baselines(configurations["seg_baselines"]),
+    }
+    classification, segmentation = results.board(finished)
+    assert classification == []
+    grabcut, ellipse, background, classes = segmentation  # the harder task comes last, whatever its figures
+    assert [*grabcut[:2], grabcut[-1]] == ["GrabCut, without training", 0.39, "seg_baselines: grabcut"]
+    assert grabcut[3] == pytest.approx(2 * 0.39 / 1.39, abs=1e-4)  # Dice from IoU
+    assert ellipse[-1] == "seg_baselines: centred_ellipse" and background[-1] == "seg_baselines: all_background"
+    # IoU 0.7 of the object and 156 / 186 of the background: 30 of 256 pixels are missed
+    assert [classes[-1], classes[1]] == ["seg_classes", pytest.approx((0.7 + 156 / 186) / 2, abs=1e-4)]
+    assert classes[3:5] == [pytest.approx(1.4 / 1.7, abs=1e-4), pytest.approx(100 * 226 / 256, abs=0.01)]
+
+
+def test_curves_of_a_file_that_was_cut_off(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.csv").write_text("epoch,loss,val_loss\n1,0.5,0.6\n2,0.4")
+    curves = results.curves(tmp_path, ["run", "not there"], "validation loss")
+    assert curves.to_dict("list") == {"epoch": [1], "value": [0.6], "run": ["run"]}
+
+
+def test_names_of_models(folder, tmp_path):
+    models = {model.key: model for model in catalogue(folder).models if model.task == "segmentation"}
+    assert compare.default_pair(models) == ("seg_book_transpose", "seg_book_bilinear")
+    titles = names.titles(models)
+    assert titles["seg_book_bilinear"] == "Our best segmentation network"
+    assert "transposed convolution" in titles["seg_book_transpose"] and "20 kinds" in titles["seg_classes"]
+    assert names.figure(models["seg_classes"]).startswith("mean IoU 0.")
+    assert names.figure(models["seg_book_bilinear"]) == "IoU 0.60"
+    only = {"seg_classes": models["seg_classes"]}
+    assert compare.default_pair(only) == ("seg_classes", "seg_classes")
+    config = {"model": "vgg16_classifier", "model_arguments": {"image_size": 64}, "seed": 2}
+    metrics = {"task": "classification", "data": {"classes": 100, "source": "cifar100"}}
+    assert names.title(metrics, config) == "VGG16 on images enlarged to 64 pixels, seed 2"
+    assert names.title(metrics, {}) == "Network" and names.configuration(tmp_path) == {}
+    mobile = {"model": "seg_unet_mobilenetv2", "model_arguments": {"decoder": "bilinear"}}
+    metrics = {"task": "segmentation", "data": {"classes": 21, "source": "voc2012"}}
+    assert names.title(metrics, mobile) == "U-Net on MobileNetV2, bilinear up-sampling, 20 kinds of object"
+
+
+def test_examples_are_files_with_terms():
+    named = {f"{name}.jpg" for name in (*components.KNOWN, *components.UNKNOWN)} | {
+        f"{segment.MASK_OF_EXAMPLE}_mask.png"
+    }
+    assert named | {"README.md"} == {path.name for path in EXAMPLES.iterdir()}
+    text = (EXAMPLES / "README.md").read_text()
+    assert all(name.partition(".")[0] in text for name in named)

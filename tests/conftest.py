@@ -1,3 +1,8 @@
+import os
+
+# Most of the time of JAX goes into compiling, in this process and in those that tests start.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# isort: split
 import hw2  # noqa: F401  before any test imports Keras: it chooses TensorFlow's kernels
 
 # isort: split

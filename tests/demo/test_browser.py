@@ -239,13 +239,14 @@ def test_segment(view):
     finish(view, "segment")
 
     choose(view, "Model", "20 kinds of object", within="#segment-model")
-    view.locator(".figures:visible .swatch").filter(
-        has_text="tv/monitor"
-    ).wait_for()  # a legend; the threshold is its own
+    # a legend; the threshold is its own
+    view.locator(".figures:visible .swatch").filter(has_text="tv/monitor").wait_for()
     assert number.input_value() != "0.99"
     finish(view, "segment-classes")
 
     upload(view, "#picture", PLANE)
+    view.wait_for_function("() => !location.search.includes('example=')")  # the answer is that to the upload,
+    view.wait_for_timeout(1000)  # and the mask of the picture before it is gone, which would take the next one along
     view.locator(".figures:visible dd").first.wait_for()
     view.get_by_role("button", name="Compare with a mask of your own").click()
     upload(view, "#segment-truth", PLANE_MASK)

@@ -126,7 +126,7 @@ def test_saved_model_gives_the_same_on_jax(tmp_path):
     )
 
 
-@pytest.mark.parametrize("size", [(2, 2), (1, 2), (1, 1), (3, 2)])
+@pytest.mark.parametrize("size", [(2, 2), (1, 2), (1, 1), (3, 2), (8, 5), (9, 8)])
 def test_convolution_is_keras_on_maps_of_any_size(size):
     rng = np.random.default_rng(5)
     pair = twins(faster.Conv2D, keras.layers.Conv2D, filters=5, kernel_size=3, padding="same", activation="relu")
@@ -138,13 +138,16 @@ def test_convolution_is_keras_on_maps_of_any_size(size):
 
 
 @tensorflow_only
-@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"padding": "valid", "kernel_size": 2}, {"groups": 2}])
-def test_convolution_gradients_are_keras(options):
+@pytest.mark.parametrize("size", [(2, 2), (3, 2), (8, 7), (9, 9)])
+@pytest.mark.parametrize(
+    "options", [{}, {"strides": 2}, {"padding": "valid", "kernel_size": 2}, {"groups": 2}, {"dilation_rate": 2}]
+)
+def test_convolution_gradients_are_keras(options, size):
     rng = np.random.default_rng(6)
     options = {"filters": 6, "kernel_size": 3, "padding": "same"} | options
     pair = twins(faster.Conv2D, keras.layers.Conv2D, **options)
-    set_same_weights(pair, (None, 2, 2, 4), rng)
-    shapes = (3, 2, 2, 4), pair[0].compute_output_shape((3, 2, 2, 4))
+    set_same_weights(pair, (None, *size, 4), rng)
+    shapes = (3, *size, 4), pair[0].compute_output_shape((3, *size, 4))
     x, dy = (rng.normal(0, 1, shape).astype("float32") for shape in shapes)
     for ours, theirs in zip(*(gradients(layer, x, dy) for layer in pair), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -158,9 +161,30 @@ def test_convolution_is_a_matrix_product_on_small_maps_and_loads_again(tmp_path,
     inputs = keras.Input((2, 2, 4))
     model = keras.Model(inputs, faster.Conv2D(5, 3, padding="same")(inputs))
     with pytest.raises(AssertionError, match="was called"):
-        faster.Conv2D(5, 3, padding="same")(np.zeros((1, 3, 3, 4), "float32"))
+        faster.Conv2D(5, 3, padding="same")(np.zeros((1, 9, 9, 4), "float32"))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert type(loaded.layers[-1]) is faster.Conv2D
     x = np.random.default_rng(7).normal(0, 1, (2, 2, 2, 4)).astype("float32")
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+@tensorflow_only
+def test_the_gradient_of_a_kernel_is_matrix_products_on_maps_up_to_8x8():
+    import tensorflow as tf
+
+    def operations(size):
+        layer = faster.Conv2D(5, 3, padding="same")
+        layer.build((2, size, size, 4))
+
+        @tf.function
+        def gradient(inputs):
+            with tf.GradientTape() as tape:
+                outputs = layer(inputs)
+            return tape.gradient(outputs, layer.trainable_variables)
+
+        graph = gradient.get_concrete_function(tf.TensorSpec((2, size, size, 4))).graph
+        return [operation.type for operation in graph.get_operations()]
+
+    assert operations(8).count("MatMul") == 9 and "Conv2DBackpropFilter" not in operations(8)
+    assert "MatMul" not in operations(9) and "Conv2DBackpropFilter" in operations(9)

@@ -1,4 +1,4 @@
-"""Write the main results into README.md, between two markers, and the picture beside them.
+"""Write the main results and the measured speeds into README.md, between markers, and the picture beside them.
 
     python report/readme.py [FOLDER OF RUNS]
 
@@ -11,13 +11,16 @@ import sys
 from pathlib import Path
 
 import plots
+import tables
 from claims import Comparisons, percent
 from PIL import Image
 from runs import CLASSIFIERS, SEGMENTERS, Runs
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 PICTURE = Path(__file__).resolve().parent / "figure.png"
+BENCHMARK = Path(__file__).resolve().parents[1] / "results" / "benchmark.json"
 START, END = "<!-- results -->\n", "<!-- /results -->\n"
+SPEED_START, SPEED_END = "<!-- speed -->\n", "<!-- /speed -->\n"
 ROWS = (  # model in words, experiment, figure
     ("frozen VGG16, dense head", "vgg16_features_dense_bn", "test.accuracy"),
     ("the same on images enlarged to three times the size", "vgg16_upsampled_features", "test.accuracy"),
@@ -58,6 +61,21 @@ def with_results(text, c):
     return before + START + section(c) + END + rest.split(END)[1]
 
 
+def speed_section(path):
+    """Return the table of speeds that a benchmark file holds."""
+    rows = tables.speed(path)
+    lines = [f"| {' | '.join(rows[0])} |", "|---|---|---|---|---|"] if rows else []
+    for title, ours, keras, pytorch, ratio in (row.values() for row in rows):
+        lines.append(f"| {title} | {ours:,.0f} | {keras:,.0f} | {pytorch:,.0f} | {ratio:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_speed(text, path):
+    """Return README's text with the table of speeds replaced."""
+    before, rest = text.split(SPEED_START)
+    return before + SPEED_START + speed_section(path) + SPEED_END + rest.split(SPEED_END)[1]
+
+
 def drawn(c):
     """Return a digest of the values that the picture shows."""
     values = [
@@ -84,5 +102,5 @@ def shown(path):
 
 if __name__ == "__main__":
     comparisons = Comparisons(Runs(*sys.argv[1:2]))
-    README.write_text(with_results(README.read_text(), comparisons))
+    README.write_text(with_speed(with_results(README.read_text(), comparisons), BENCHMARK))
     draw(comparisons, PICTURE)

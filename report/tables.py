@@ -13,6 +13,7 @@ from plots import receptive_fields
 from words import word
 
 from hw2.experiments.schema import experiment_of
+from hw2.files import read_json
 
 
 class Table:
@@ -253,6 +254,24 @@ def trials(path):
     frame["experiment"] = frame["experiment"].map(word)
     columns = ["experiment", "tried", "data", "epochs", "validation", "training", "decision"]
     return styled(frame[columns].to_dict("records"), left=3, words=("decision",))
+
+
+def speed(path):
+    """The rows of a benchmark file that compare our layers, Keras' own and PyTorch, in images a second."""
+    rows = []
+    for row in read_json(path)["rows"].values() if path.exists() else ():
+        found = {name: variant["median"] for name, variant in row["variants"].items()}
+        if "ours" in found and "pytorch" in found:
+            rows.append(
+                {
+                    "images a second": row["title"],
+                    "our layers": found["ours"],
+                    "Keras' layers": found.get("keras"),
+                    "PyTorch": found["pytorch"],
+                    "ours / PyTorch": found["ours"] / found["pytorch"],
+                }
+            )
+    return rows
 
 
 def geometry(sizes=(32, 64, 96, 224)):

@@ -1,5 +1,6 @@
 """README shows the committed results, and the picture of the report shows them too."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def test_readme_shows_the_committed_results():
     c = Comparisons(Runs(RESULTS))
     text = readme.README.read_text()
     assert readme.with_results(text, c) == text, "run `python report/readme.py`"
+    assert readme.with_speed(text, readme.BENCHMARK) == text, "run `python report/readme.py`"
     assert readme.shown(readme.PICTURE) == readme.drawn(c), "run `python report/readme.py`"
     assert readme.PICTURE.stat().st_size < 100_000
 
@@ -41,3 +43,16 @@ def test_the_picture_records_what_it_shows(tmp_path):
     shutil.rmtree(tmp_path / "runs")
     made_up.write(tmp_path / "runs", ["vgg16_full"], seed=1)
     assert readme.shown(tmp_path / "figure.png") != readme.drawn(Comparisons(Runs(tmp_path / "runs")))
+
+
+def test_the_table_of_speeds_has_the_rows_that_are_measured_against_pytorch(tmp_path):
+    def row(**medians):
+        return {"title": "a network", "variants": {name: {"median": value} for name, value in medians.items()}}
+
+    rows = {"one": row(ours=1200.4, keras=900, pytorch=600.2), "two": row(ours=5.0), "three": row(keras=1, pytorch=2)}
+    (tmp_path / "benchmark.json").write_text(json.dumps({"rows": rows}))
+    text = f"a\n{readme.SPEED_START}old\n{readme.SPEED_END}b\n"
+    lines = readme.with_speed(text, tmp_path / "benchmark.json").splitlines()
+    assert lines[4:] == ["| a network | 1,200 | 900 | 600 | 2.00 |", readme.SPEED_END.strip(), "b"]
+    assert "old" not in lines and "| --- |" not in lines
+    assert readme.speed_section(tmp_path / "absent.json").strip() == ""

@@ -65,8 +65,9 @@ def speed_section(path):
     """Return the table of speeds that a benchmark file holds."""
     rows = tables.speed(path)
     lines = [f"| {' | '.join(rows[0])} |", "|---|---|---|---|---|"] if rows else []
-    for title, ours, keras, pytorch, ratio in (row.values() for row in rows):
-        lines.append(f"| {title} | {ours:,.0f} | {keras:,.0f} | {pytorch:,.0f} | {ratio:.2f} |")
+    for title, *speeds, ratio in (row.values() for row in rows):
+        cells = [title, *(f"{speed:,.0f}" if speed else "" for speed in speeds), f"{ratio:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

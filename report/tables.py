@@ -260,8 +260,8 @@ def speed(path):
     """The rows of a benchmark file that compare our layers, Keras' own and PyTorch, in images a second."""
     rows = []
     for row in read_json(path)["rows"].values() if path.exists() else ():
-        found = {name: variant["median"] for name, variant in row["variants"].items()}
-        if "ours" in found and "pytorch" in found:
+        found = {name: variant.get("median") for name, variant in row.get("variants", {}).items()}
+        if found.get("ours") and found.get("pytorch"):
             rows.append(
                 {
                     "images a second": row["title"],

@@ -1,99 +1,188 @@
-"""Compare the training speed of our layers with that of Keras' own: `python scripts/benchmark.py`.
+"""Measure speed on this machine, side by side, and write it to a file: `python scripts/benchmark.py`.
 
-The first network differs in batch normalisation, the others in convolution. Run it again with TF_ENABLE_ONEDNN_OPTS=0
-to measure the effect of TensorFlow's oneDNN kernels. Nothing else should run at the same time. Each figure is the
-median over rounds that take all variants in turn, so that a slow moment of the machine affects all of them.
+Training steps are measured with our layers, with Keras' own and in native PyTorch (`pip install -e '.[bench]'`), and
+without comparison the input pipeline, metrics, growth with the number of images, the demo and the report. Figures are
+medians, with least and greatest, over rounds that take all variants in turn, so that a slow moment of the machine
+affects all of them. A round during which other processes are busy is repeated, a few times at most, and the quietest
+rounds count; "other_processes" of a row says how many cores were busy elsewhere. Rows are added to the file of the same
+machine.
 """
 
 import argparse
+import contextlib
+import functools
 import os
+import platform
 import statistics
+import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import hw2  # noqa: F401  before Keras: it chooses TensorFlow's kernels
+from hw2 import files, runs
+from hw2.errors import ResultsError
 
-ROUNDS, STEPS, BATCH_SIZE = 5, 4, 128
-
-
-def residual_network(layers, batch_normalization, _):
-    """A residual network of 0.7 million parameters on 32x32 images: three stages of two blocks, 32-64-128 filters."""
-    inputs = x = layers.Input((32, 32, 3))
-    x = layers.Conv2D(32, 3, padding="same", use_bias=False)(x)
-    for stage, filters in enumerate((32, 64, 128)):
-        for block in range(2):
-            strides = 2 if stage and not block else 1
-            shortcut = x
-            x = layers.Activation("relu")(batch_normalization()(x))
-            if strides == 2:
-                shortcut = layers.Conv2D(filters, 1, strides=2, use_bias=False)(x)
-            x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
-            x = layers.Activation("relu")(batch_normalization()(x))
-            x = layers.Add()([layers.Conv2D(filters, 3, padding="same", use_bias=False)(x), shortcut])
-    x = layers.Activation("relu")(batch_normalization()(x))
-    return inputs, layers.Dense(100, dtype="float32")(layers.GlobalAveragePooling2D()(x))
-
-
-def vgg16(layers, _, convolution, size=32, channels=3, blocks=((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))):
-    """VGG16 with all layers trained, on 32x32 images."""
-    inputs = x = layers.Input((size, size, channels))
-    for convolutions, filters in blocks:
-        for _ in range(convolutions):
-            x = convolution(filters, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(2)(x)
-    return inputs, layers.Dense(100, dtype="float32")(layers.Flatten()(x))
-
-
-def block5(layers, _, convolution):
-    """VGG16's last block alone, on the outputs of the others for 32x32 images."""
-    return vgg16(layers, _, convolution, size=2, channels=512, blocks=((3, 512),))
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "results" / "benchmark.json"
+PACKAGES = ("numpy", "keras", "tensorflow", "torch", "opencv-python-headless", "gradio")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SECONDS = 1.0  # at least, of each variant in each round
+QUIET = 0.1  # cores that other processes may keep busy during a round
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), help="default: this machine's best"
-    )
-    arguments = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import benchmark_rows
     import keras
-    import numpy as np
-    from keras import layers
 
-    from hw2.hardware import choose_precision, device_name
-    from hw2.models.layers import BatchNormalization, Conv2D
+    from hw2.hardware import choose_precision
 
+    arguments = parse_arguments(benchmark_rows.ROWS)
     precision = arguments.precision or choose_precision()
     keras.config.set_dtype_policy(precision)
-    print(
-        f"{device_name()}; Keras {keras.__version__} on {keras.backend.backend()}, {precision}, batches of {BATCH_SIZE}"
+    found = machine(precision)
+    record = open_record(arguments.output, found)
+    print(f"{found['processor']}, {precision}", flush=True)
+    for name in arguments.only or benchmark_rows.ROWS:
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        row = benchmark_rows.ROWS[name]
+        others = []
+        measured = row.measure(functools.partial(in_turn, rounds=arguments.rounds, others=others))
+        record["rows"][name] = {
+            "title": row.title,
+            "unit": row.unit,
+            **measured,
+            "rounds": arguments.rounds,
+            "other_processes": max(others, default=None),
+            "commit": runs.provenance()["commit"],
+        }
+        # in the order of the table, however the rows were measured
+        record["rows"] = {key: record["rows"][key] for key in benchmark_rows.ROWS if key in record["rows"]}
+        files.write_json(arguments.output, record)
+        print(in_words(name, record["rows"][name]), flush=True)
+
+
+def machine(precision):
+    """Return a description of this machine and of its software, without names of hosts, users or folders."""
+    from hw2.hardware import device_name
+
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "processor": device_name(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": platform.system(),
+        "precision": precision,
+        "versions": versions,
+    }
+
+
+def open_record(path, found):
+    """Return the record in the file, or a new one. Raises ResultsError if it is of another machine or other software.
+
+    found: see `machine`.
+    """
+    record = files.read_json(path) or {"machine": found, "rows": {}}
+    if differences := runs.differences(record["machine"], found, "machine"):
+        raise ResultsError(
+            f"{path} was measured elsewhere:\n" + "\n".join(differences) + "\nDelete it, or name another --output."
+        )
+    return record
+
+
+def in_turn(variants, rounds, others, seconds=SECONDS, calls_before=2, attempts=2):
+    """Return `{variant: {"median", "min", "max"}}` of a rate or a duration over rounds that take all variants in turn.
+
+    variants: {name: (function, count)}. The function is called `calls_before` times before, and in each round until
+    `seconds` have passed; the figure of a round is `count`, such as the images of a call, per second. A count of None
+    stands for the milliseconds of a call. attempts: at most as many times `rounds` are measured. others: list to which
+    the number of cores that other processes kept busy is added, for each round that counts.
+    """
+    for function, _ in variants.values():
+        for _ in range(calls_before):
+            function()
+    measured = []
+    while len(measured) < attempts * rounds and sum(busy <= QUIET for busy, _ in measured) < rounds:
+        before, values = usage(), {}
+        for name, (function, count) in variants.items():
+            began, calls = time.perf_counter(), 0
+            while not calls or time.perf_counter() - began < seconds:
+                function()
+                calls += 1
+            each = (time.perf_counter() - began) / calls
+            values[name] = 1000 * each if count is None else count / each
+        measured.append((busy_elsewhere(before, usage()), values))
+    measured = sorted(measured, key=lambda round_: round_[0])[:rounds]
+    others.extend(busy for busy, _ in measured)
+    return {name: spread([values[name] for _, values in measured]) for name in variants}
+
+
+def spread(values):
+    """Return the median, the least and the greatest of some figures, to four digits."""
+    figures = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: float(f"{figure:.4g}") for name, figure in figures.items()}
+
+
+def usage():
+    """Return `(time, busy seconds of all cores, those of this process group)` of Linux; (time, 0, 0) elsewhere.
+
+    The group holds this process and the servers that it starts.
+    """
+    busy = own = 0
+    with contextlib.suppress(OSError):
+        ticks = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        busy = sum(ticks) - ticks[3] - ticks[4]  # without those that cores were idle or waited for a disk
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # a process that has just ended
+            fields = path.read_text().rpartition(")")[2].split()
+            own += sum(map(int, fields[11:15])) if int(fields[2]) == os.getpgrp() else 0
+    return time.perf_counter(), busy / os.sysconf("SC_CLK_TCK"), own / os.sysconf("SC_CLK_TCK")
+
+
+def busy_elsewhere(began, ended):
+    """Return how many cores other processes kept busy between two results of `usage`."""
+    wall, busy, own = (after - before for before, after in zip(began, ended, strict=True))
+    return round(max(0.0, (busy - own) / wall), 2)
+
+
+def in_words(name, row):
+    """Return a line on a measured row."""
+    if "not_measured" in row:
+        return f"{name}: not measured: {row['not_measured']}"
+    figures = [
+        f"{variant} {figure['median']:,.{0 if figure['median'] >= 100 else 1}f}"
+        if "median" in figure
+        else f"{variant} not measured"
+        for variant, figure in row["variants"].items()
+    ]
+    busy = row["other_processes"]
+    return f"{name}: {', '.join(figures)} {row['unit']}" + (f" ({busy} cores busy elsewhere)" if busy else "")
+
+
+def parse_arguments(rows):
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0],
+        epilog="rows:\n" + "\n".join(f"  {name:22} {row.title} ({row.unit})" for name, row in rows.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 100, BATCH_SIZE)
-    for network in (residual_network, vgg16, block5):
-        models = {}
-        for name, batch_normalization, convolution in (
-            ("Keras' layers", layers.BatchNormalization, layers.Conv2D),
-            ("our layers", BatchNormalization, Conv2D),
-        ):
-            keras.utils.set_random_seed(0)
-            model = models[name] = keras.Model(*network(layers, batch_normalization, convolution))
-            images = rng.normal(size=(BATCH_SIZE, *model.input_shape[1:])).astype("float32")
-            model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-            for _ in range(2):
-                model.train_on_batch(images, labels)
-        speeds = {name: [] for name in models}
-        for _ in range(ROUNDS):
-            for name, model in models.items():
-                began = time.perf_counter()
-                for _ in range(STEPS):
-                    model.train_on_batch(images, labels)
-                speeds[name].append(STEPS * BATCH_SIZE / (time.perf_counter() - began))
-        print(f"\n{network.__doc__} {model.count_params():,} parameters.")
-        first = statistics.median(speeds["Keras' layers"])
-        for name, values in speeds.items():
-            speed = statistics.median(values)
-            print(f"  {name:24} {speed:7.0f} images/s  {speed / first:4.1f}x  ({min(values):.0f} to {max(values):.0f})")
+    parser.add_argument("--only", nargs="+", choices=rows, metavar="ROW", help="these rows; the file keeps the others")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--precision", choices=PRECISIONS, help="number format; default: this machine's best")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: results/benchmark.json")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds takes a number from 1")
+    return arguments
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ResultsError as error:
+        sys.exit(str(error))

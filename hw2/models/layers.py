@@ -7,6 +7,8 @@ The faster versions keep the class names of Keras' layers, which stored models c
 import keras
 import numpy as np
 
+from hw2.hardware import gpu_compute_capability
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 else:
@@ -52,19 +54,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("hw2")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, computed as one matrix product where a 3x3 filter covers the whole map.
+    """`keras.layers.Conv2D`, computed with matrix products where a 3x3 filter meets a small map.
 
     On maps of at most 2x2, every output depends on every input, so that the layer is a dense layer with shared weights.
     VGG16's last block has such maps at 32 px. The convolution kernels of CPU libraries, in particular those for the
     gradient with respect to the weights, are optimised for large maps: the matrix product trains this block several
-    times as fast (`scripts/benchmark.py`). Other layers use Keras' implementation.
+    times as fast (`scripts/benchmark.py`). On maps of at most 8x8, TensorFlow on a CPU computes the gradient with
+    respect to the weights as a matrix product for each of the nine positions in the filter, which is faster too. Other
+    layers use Keras' implementation.
     """
 
     def convolution_op(self, inputs, kernel):
         height, width = inputs.shape[1:3] if self.data_format == "channels_last" else (None, None)
         plain = (self.kernel_size, self.strides, self.padding, self.groups) == ((3, 3), (1, 1), "same", 1)
-        if not plain or max(height or 3, width or 3) > 2:
+        largest = 8 if tf and gpu_compute_capability() is None else 2
+        if not plain or self.dilation_rate != (1, 1) or max(height or 9, width or 9) > largest:
             return super().convolution_op(inputs, kernel)
+        if max(height, width) > 2:
+            return convolution_on_small_maps(inputs, tf.convert_to_tensor(kernel))
         ops, places = keras.ops, [(row, column) for row in range(height) for column in range(width)]
         # converted to a tensor first: JAX cannot unstack a Keras variable
         taps = [ops.unstack(row, axis=0) for row in ops.unstack(ops.convert_to_tensor(kernel), axis=0)]
@@ -76,6 +83,35 @@ class Conv2D(keras.layers.Conv2D):
         matrix = ops.concatenate([from_place(*place) for place in places], axis=0)
         outputs = ops.matmul(ops.reshape(inputs, (-1, matrix.shape[0])), matrix)
         return ops.reshape(outputs, (-1, height, width, self.filters))
+
+
+def convolution_on_small_maps(inputs, kernel):
+    """Convolve (batch, height, width, channels) with a kernel (3, 3, channels, filters), padded to the same size.
+
+    TensorFlow only. The gradient with respect to the kernel is a matrix product for each position in the kernel.
+    """
+
+    @tf.custom_gradient
+    def convolve(inputs, kernel):
+        def gradients(upstream):
+            height, width, channels = inputs.shape[1:]
+            padded = tf.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            outputs = tf.reshape(upstream, (-1, kernel.shape[-1]))
+            of_kernel = [
+                tf.matmul(
+                    tf.reshape(padded[:, row : row + height, column : column + width], (-1, channels)),
+                    outputs,
+                    transpose_a=True,
+                )
+                for row in range(3)
+                for column in range(3)
+            ]
+            of_inputs = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(inputs), 1, "SAME")
+            return of_inputs, tf.reshape(tf.stack(of_kernel), kernel.shape)
+
+        return tf.nn.conv2d(inputs, kernel, 1, "SAME"), gradients
+
+    return convolve(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable("hw2")

@@ -50,9 +50,12 @@ def test_the_table_of_speeds_has_the_rows_that_are_measured_against_pytorch(tmp_
         return {"title": "a network", "variants": {name: {"median": value} for name, value in medians.items()}}
 
     rows = {"one": row(ours=1200.4, keras=900, pytorch=600.2), "two": row(ours=5.0), "three": row(keras=1, pytorch=2)}
+    rows |= {"four": {"title": "not measured", "not_measured": "no torch"}, "five": row(ours=5.0, pytorch=4.0)}
+    rows["six"] = {"title": "without torch", "variants": {"ours": {"median": 1}, "pytorch": {"not_measured": "why"}}}
     (tmp_path / "benchmark.json").write_text(json.dumps({"rows": rows}))
     text = f"a\n{readme.SPEED_START}old\n{readme.SPEED_END}b\n"
     lines = readme.with_speed(text, tmp_path / "benchmark.json").splitlines()
-    assert lines[4:] == ["| a network | 1,200 | 900 | 600 | 2.00 |", readme.SPEED_END.strip(), "b"]
+    first, second = "| a network | 1,200 | 900 | 600 | 2.00 |", "| a network | 5 |  | 4 | 1.25 |"
+    assert lines[4:] == [first, second, readme.SPEED_END.strip(), "b"]
     assert "old" not in lines and "| --- |" not in lines
     assert readme.speed_section(tmp_path / "absent.json").strip() == ""

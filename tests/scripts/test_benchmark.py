@@ -60,7 +60,7 @@ def test_rows_are_added_to_the_file_of_the_same_machine(tmp_path, monkeypatch, c
     for name in ("metrics_segmentation", "metrics_classification"):
         monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", name, "--output", str(output)])
         benchmark.main()
-        assert f"{name}: ours 1 images/s" in capsys.readouterr().out
+        assert f"{name}: ours 1.0 images/s" in capsys.readouterr().out
     record = files.read_json(output)
     assert list(record["rows"]) == ["metrics_classification", "metrics_segmentation"]  # as in the table
     assert record["rows"]["metrics_classification"]["variants"]["ours"]["count"] == 15_000

@@ -254,7 +254,14 @@ def connect(
 
     def if_there_is_a_picture(*values):
         # without one, nothing is blanked: this may end after the call for a picture that was chosen meanwhile
-        return run(*values) if values[0] else [gr.skip()] * len(outputs)
+        if not values[0]:
+            return [gr.skip()] * len(outputs)
+        try:
+            return run(*values)
+        except gr.Error as error:
+            # a warning: after an error, Gradio's page forgets the event that waits for the end of this one
+            gr.Warning(error.message, title=error.title)
+            return blank
 
     picture.clear(lambda: blank, outputs=outputs, queue=False, **hidden)
     to_answer = gr.Textbox("", visible="hidden")  # the picture's path while the tab is open
@@ -284,7 +291,8 @@ def connect(
         events.append(event)
     for event in events:
         event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
-        event.failure(lambda: blank, outputs=outputs, queue=False, **hidden)
+        # by the page itself: an answer of the server could arrive after the answer for the next picture, and blank that
+        event.failure(None, None, outputs, js=f"() => {json.dumps(blank)}", **AT_ONCE)
     public.success(None, js=TO_THE_ANSWER, **hidden)
 
 

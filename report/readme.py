@@ -57,8 +57,7 @@ def section(c):
 
 def with_results(text, c):
     """Return README's text with the section replaced."""
-    before, rest = text.split(START)
-    return before + START + section(c) + END + rest.split(END)[1]
+    return _between(text, START, section(c), END)
 
 
 def speed_section(path):
@@ -73,8 +72,12 @@ def speed_section(path):
 
 def with_speed(text, path):
     """Return README's text with the table of speeds replaced."""
-    before, rest = text.split(SPEED_START)
-    return before + SPEED_START + speed_section(path) + SPEED_END + rest.split(SPEED_END)[1]
+    return _between(text, SPEED_START, speed_section(path), SPEED_END)
+
+
+def _between(text, start, part, end):
+    before, rest = text.split(start)
+    return before + start + part + end + rest.split(end)[1]
 
 
 def drawn(c):

@@ -246,7 +246,7 @@ def test_segment(view):
     view.locator(".figures:visible .swatch").filter(has_text="tv/monitor").wait_for()
     assert number.input_value() != "0.99"
     finish(view, "segment-classes")
-    if view.kind == "phone":  # what follows does not depend on the width of the page
+    if view.kind == "phone":  # on a busy machine, an upload here was twice not answered; why is not known yet
         return
 
     upload(view, "#picture", PLANE)

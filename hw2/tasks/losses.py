@@ -17,8 +17,7 @@ def cross_entropy(truth, logits):
         # log(1 + exp(x)) - x where the truth is foreground
         values = ops.softplus(logits[..., 0]) - ops.cast(truth, "float32") * logits[..., 0]
     else:
-        of_truth = ops.take_along_axis(logits, truth[..., None], axis=-1)[..., 0]
-        values = ops.logsumexp(logits, axis=-1) - of_truth
+        values = ops.sparse_categorical_crossentropy(truth, logits, from_logits=True)
     return ops.sum(values * valid) / ops.maximum(ops.sum(valid), 1.0)
 
 
@@ -64,14 +63,19 @@ class IntersectionOverUnion(keras.metrics.Metric):
     def update_state(self, truth, logits, sample_weight=None):
         truth, valid, logits = _labels(truth, logits)
         if logits.shape[-1] == 1:
-            predicted = ops.cast(logits > 0, "float32") * valid[..., None]
-            true = (ops.cast(truth, "float32") * valid)[..., None]
+            predicted = ops.cast(logits[..., 0] > 0, "float32") * valid
+            true = ops.cast(truth, "float32") * valid
+            both, either = ops.sum(predicted * true), ops.sum(ops.maximum(predicted, true))
         else:
-            predicted = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1]) * valid[..., None]
-            true = ops.one_hot(truth, logits.shape[-1]) * valid[..., None]
-        both = ops.sum(predicted * true, axis=(0, 1, 2))
-        self.intersection.assign_add(both)
-        self.union.assign_add(ops.sum(predicted, axis=(0, 1, 2)) + ops.sum(true, axis=(0, 1, 2)) - both)
+            # one pass over the logits; `top_k` takes a third of the time of `argmax` with TensorFlow on a CPU
+            classes = logits.shape[-1]
+            cells = truth * classes + ops.top_k(logits, 1)[1][..., 0]
+            counts = ops.segment_sum(ops.ravel(valid), ops.ravel(cells), num_segments=classes**2)
+            counts = ops.reshape(counts, (classes, classes))
+            both = ops.diagonal(counts)
+            either = ops.sum(counts, axis=0) + ops.sum(counts, axis=1) - both
+        self.intersection.assign_add(ops.reshape(both, (-1,)))
+        self.union.assign_add(ops.reshape(either, (-1,)))
 
     def result(self):
         seen = ops.cast(self.union > 0, "float32")

@@ -81,12 +81,13 @@ def test_the_table_of_experiments_knows_the_same_losses():
     assert set(schema.LOSSES["segmentation"]) == set(losses.LOSSES)
 
 
+@pytest.mark.parametrize("outputs", (1, 4))
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_losses_train_in_16_bits_compiled_by_xla(name):
+def test_losses_train_in_16_bits_compiled_by_xla(name, outputs):
     """As TensorFlow trains on a GPU; a CPU can do both."""
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 3, padding="same")])
-    model.compile("sgd", losses.LOSSES[name], metrics=[losses.IntersectionOverUnion(1)], jit_compile=True)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(outputs, 3, padding="same")])
+    model.compile("sgd", losses.LOSSES[name], metrics=[losses.IntersectionOverUnion(outputs)], jit_compile=True)
     images, masks = np.ones((2, 8, 8, 3), np.float32), np.full((2, 8, 8), VOID, np.uint8)
     masks[:, :4] = 1
     loss, iou = model.train_on_batch(images, masks)

@@ -356,9 +356,10 @@ def add_listing(found):
     """Add the endpoint that lists the models."""
 
     of_task = [[model for model in found if (model.task == "segmentation") == segments] for segments in (False, True)]
-    titles = {}
-    for group in filter(None, of_task):
-        titles |= names.titles({model.key: model for model in group})
+    titles, defaults = {}, set()
+    for group in ({model.key: model for model in models} for models in filter(None, of_task)):
+        titles |= names.titles(group)
+        defaults.add(names.default(group))
 
     def models() -> list:
         return [
@@ -367,6 +368,7 @@ def add_listing(found):
                 "task": "segmentation" if model.task == "segmentation" else "classification",
                 "name": titles[model.key],
                 "description": components.description(model),
+                "default": model.key in defaults,
                 "threshold": components.default_threshold(model) if model.task == "segmentation" else None,
             }
             for model in found
@@ -375,5 +377,6 @@ def add_listing(found):
     gr.api(
         models,
         api_name="models",
-        api_description="The available models, best first: key, name, task and test figures.",
+        api_description="The available models, best first: key, name, task, test figures, and whether the page starts "
+        "with it.",
     )

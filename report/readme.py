@@ -63,9 +63,9 @@ def with_results(text, c):
 def speed_section(path):
     """Return the table of speeds that a benchmark file holds."""
     rows = tables.speed(path)
-    lines = [f"| {' | '.join(rows[0])} |", "|---|---|---|---|---|"] if rows else []
-    for title, *speeds, ratio in (row.values() for row in rows):
-        cells = [title, *(f"{speed:,.0f}" if speed else "" for speed in speeds), f"{ratio:.2f}"]
+    lines = [f"| {' | '.join(rows[0])} |", "|" + len(rows[0]) * "---|"] if rows else []
+    for machine, title, *speeds, ratio in (row.values() for row in rows):
+        cells = [machine, title, *(f"{speed:,.0f}" if speed else "" for speed in speeds), f"{ratio:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

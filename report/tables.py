@@ -257,21 +257,33 @@ def trials(path):
 
 
 def speed(path):
-    """The rows of a benchmark file that compare our layers, Keras' own and PyTorch, in images a second."""
+    """The rows of a benchmark file that compare our layers, Keras' own and PyTorch, in images a second, by machine."""
     rows = []
-    for row in read_json(path)["rows"].values() if path.exists() else ():
-        found = {name: variant.get("median") for name, variant in row.get("variants", {}).items()}
-        if found.get("ours") and found.get("pytorch"):
-            rows.append(
-                {
-                    "images a second": row["title"],
-                    "our layers": found["ours"],
-                    "Keras' layers": found.get("keras"),
-                    "PyTorch": found["pytorch"],
-                    "ours / PyTorch": found["ours"] / found["pytorch"],
-                }
-            )
+    for measured in read_json(path)["machines"] if path.exists() else ():
+        machine = machine_in_words(measured["machine"])
+        for row in measured["rows"].values():
+            found = {name: variant.get("median") for name, variant in row.get("variants", {}).items()}
+            if found.get("ours") and found.get("pytorch"):
+                rows.append(
+                    {
+                        "machine": machine,
+                        "images a second": row["title"],
+                        "our layers": found["ours"],
+                        "Keras' layers": found.get("keras"),
+                        "PyTorch": found["pytorch"],
+                        "ours / PyTorch": found["ours"] / found["pytorch"],
+                    }
+                )
+                machine = ""  # once a group
     return rows
+
+
+def machine_in_words(machine):
+    """Return the units for matrix products and the number format of a machine: "2 cores, AMX, bfloat16"."""
+    name, _, features = machine["processor"].rpartition(" (")
+    units = [unit for flag, unit in (("amx", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in features]
+    cores = [name.rpartition(", ")[2], units[0]] if name and units else [machine["processor"]]
+    return ", ".join([*cores, machine["precision"].removeprefix("mixed_")])
 
 
 def geometry(sizes=(32, 64, 96, 224)):

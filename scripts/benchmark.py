@@ -4,8 +4,8 @@ Training steps are measured with our layers, with Keras' own and in native PyTor
 without comparison the input pipeline, metrics, growth with the number of images, the demo and the report. Figures are
 medians, with least and greatest, over rounds that take all variants in turn, so that a slow moment of the machine
 affects all of them. A round during which other processes are busy is repeated, a few times at most, and the quietest
-rounds count; "other_processes" of a row says how many cores were busy elsewhere. Rows are added to the file of the same
-machine.
+rounds count; "other_processes" of a row says how many cores were busy elsewhere. The file holds the rows of several
+machines; the rows of this one, with this software and number format, are added or replaced.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main():
     precision = arguments.precision or choose_precision()
     keras.config.set_dtype_policy(precision)
     found = machine(precision)
-    record = open_record(arguments.output, found)
+    record, rows = open_record(arguments.output, found)
     print(f"{found['processor']}, {precision}", flush=True)
     for name in arguments.only or benchmark_rows.ROWS:
         keras.utils.clear_session()
@@ -50,7 +50,7 @@ def main():
         row = benchmark_rows.ROWS[name]
         others = []
         measured = row.measure(functools.partial(in_turn, rounds=arguments.rounds, others=others))
-        record["rows"][name] = {
+        rows[name] = {
             "title": row.title,
             "unit": row.unit,
             **measured,
@@ -58,10 +58,11 @@ def main():
             "other_processes": max(others, default=None),
             "commit": runs.provenance()["commit"],
         }
-        # in the order of the table, however the rows were measured
-        record["rows"] = {key: record["rows"][key] for key in benchmark_rows.ROWS if key in record["rows"]}
+        for key in benchmark_rows.ROWS:  # in the order of the table, however they were measured
+            if key in rows:
+                rows[key] = rows.pop(key)
         files.write_json(arguments.output, record)
-        print(in_words(name, record["rows"][name]), flush=True)
+        print(in_words(name, rows[name]), flush=True)
 
 
 def machine(precision):
@@ -84,16 +85,13 @@ def machine(precision):
 
 
 def open_record(path, found):
-    """Return the record in the file, or a new one. Raises ResultsError if it is of another machine or other software.
-
-    found: see `machine`.
-    """
-    record = files.read_json(path) or {"machine": found, "rows": {}}
-    if differences := runs.differences(record["machine"], found, "machine"):
-        raise ResultsError(
-            f"{path} was measured elsewhere:\n" + "\n".join(differences) + "\nDelete it, or name another --output."
-        )
-    return record
+    """Return `(record, rows)`: the record in the file, or a new one, and its rows of this machine. found: `machine()`."""
+    record = files.read_json(path) or {"machines": []}
+    for entry in record["machines"]:
+        if entry["machine"] == found:
+            return record, entry["rows"]
+    record["machines"].append({"machine": found, "rows": {}})
+    return record, record["machines"][-1]["rows"]
 
 
 def in_turn(variants, rounds, others, seconds=SECONDS, calls_before=2, attempts=2):

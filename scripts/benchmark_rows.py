@@ -212,7 +212,7 @@ def growth(in_turn):
 
 
 def demo(in_turn):
-    """Measure answers of the demo over HTTP, with the committed results: upload, network, pictures and text."""
+    """Measure answers of the demo over HTTP: upload, pictures, text, and the networks that the page starts with."""
     from gradio_client import Client, handle_file
 
     folder = results_folder(ROOT / "results")
@@ -234,14 +234,13 @@ def demo(in_turn):
                     break
             client = Client(f"http://127.0.0.1:{port}/", verbose=False, download_files=downloads)
             picture = handle_file(str(ROOT / "demo" / "examples" / "cat.jpg"))
-            best = {}
-            for model in client.predict(api_name="/models"):
-                best.setdefault(model["task"], model["key"])
+            models = client.predict(api_name="/models")
+            first = {model["task"]: model["key"] for model in models if model["default"]}
             variants = {
-                endpoint: (functools.partial(client.predict, picture, best[task], api_name=f"/{endpoint}"), None)
+                endpoint: (functools.partial(client.predict, picture, first[task], api_name=f"/{endpoint}"), None)
                 for endpoint, task in (("classify", "classification"), ("segment", "segmentation"))
             }
-            return {"models": best, "variants": in_turn(variants)}
+            return {"models": first, "variants": in_turn(variants)}
         finally:
             server.terminate()
             server.wait(60)

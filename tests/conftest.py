@@ -10,6 +10,11 @@ import keras
 import pytest
 
 keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # optimising a graph takes longer than it saves in a few steps
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 LONG = ("test_run.py", "test_train_all.py", "test_app.py", "test_browser.py", "test_report.py")
 

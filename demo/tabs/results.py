@@ -111,8 +111,11 @@ def tab(results_dir, finished, figures_only):
             )
     trained = [name for name in finished if (results_dir / name / runs.HISTORY).exists()]
     if trained:
-        best = [row[-1] for row in (*classification[:40], *segmentation) if row[-1] in trained]
-        training_curves_part(results_dir, trained, best, "validation accuracy" if classification else "validation IoU")
+        best = [row[-1] for row in (*classification, *segmentation) if row[-1] in trained]
+        named = {
+            name: f"{names.title(finished[name], names.configuration(results_dir / name))} ({name})" for name in best
+        }
+        training_curves_part(results_dir, named, "validation accuracy" if classification else "validation IoU")
     if figures_only:
         components.text_block(
             "<section class='notice small'><h2>Figures only: these models cannot be tried here</h2>"
@@ -128,18 +131,19 @@ def tab(results_dir, finished, figures_only):
     gr.api(leaderboard, api_name="leaderboard", api_description="The leaderboard's rows, best first, as data.")
 
 
-def training_curves_part(results_dir, trained, best, first_quantity):
-    """Lay out the plot of training curves. trained: runs to choose from. best: the same, best first."""
+def training_curves_part(results_dir, named, first_quantity):
+    """Lay out the plot of training curves. named: `{run: title}` of the runs to choose from, best first."""
 
     def training_curves(shown, quantity):
         # the data alone: a plot that is returned whole keeps the lines that it had
         return curves(results_dir, shown, quantity), caption(shown, quantity)
 
+    best = list(named)[:4]
     gr.Markdown("## Training curves", elem_classes="heading")
     with gr.Row():
         chosen = components.Choice(
-            trained,
-            value=best[:4],
+            [(title, run) for run, title in named.items()],
+            value=best,
             multiselect=True,
             label="Runs",
             scale=3,
@@ -149,15 +153,15 @@ def training_curves_part(results_dir, trained, best, first_quantity):
         quantity = components.Choice(
             list(QUANTITIES), value=first_quantity, label="Quantity", scale=1, min_width=200, elem_id="curve-quantity"
         )
-    title = components.text_block(caption(best[:4], first_quantity))
+    title = components.text_block(caption(best, first_quantity))
     plot = gr.LinePlot(
-        curves(results_dir, best[:4], first_quantity),
+        curves(results_dir, best, first_quantity),
         x="epoch",
         y="value",
         color="run",
         x_title="epoch",
         y_title="value",
-        color_map={run: COLOURS[index % len(COLOURS)] for index, run in enumerate(best or trained)},
+        color_map={run: COLOURS[index % len(COLOURS)] for index, run in enumerate(named)},
         height=340,
         label="Training curves",
         show_label=False,

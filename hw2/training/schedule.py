@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from hw2.training import optimizers
+
 
 def compile_for_phase(model, phase, steps_per_epoch, loss, metric):
     """Compile `model` with the optimizer and the schedule of a phase, and create the optimizer's variables.
@@ -14,14 +16,12 @@ def compile_for_phase(model, phase, steps_per_epoch, loss, metric):
     rate = phase.learning_rate
     if phase.schedule == "cosine" or phase.warmup:
         rate = WarmupCosine(rate, steps, round(phase.warmup * steps), decays=phase.schedule == "cosine")
-    if phase.optimizer == "adamw" and not phase.weight_decay:
-        optimizer = keras.optimizers.Adam(rate)  # AdamW without weight decay, but without its operations
-    elif phase.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=phase.weight_decay)
+    decay = phase.weight_decay or None
+    if phase.optimizer == "adamw":
+        optimizer = optimizers.Adam(rate, weight_decay=decay)
     else:
-        decay = phase.weight_decay or None
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-    if phase.weight_decay:
+        optimizer = optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    if decay:
         # He et al., "Bag of Tricks for Image Classification", 2019, section 3.1
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss, metrics=[metric])

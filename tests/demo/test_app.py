@@ -71,6 +71,7 @@ def test_models(client):
     named = {model["key"]: model["name"] for model in listed}
     assert named["best"] == "Our best single network" and named["both"] == "Ensemble of 2 networks"
     assert "shifted and mirrored" in named["best+mirror_shift"] and len(set(named.values())) == len(named)
+    assert [model["key"] for model in listed if model["default"]] == ["best", "seg_book_bilinear"]
 
 
 @pytest.mark.parametrize("key", ["plain", "best+mirror", "few", "both"])

@@ -52,10 +52,14 @@ def test_the_table_of_speeds_has_the_rows_that_are_measured_against_pytorch(tmp_
     rows = {"one": row(ours=1200.4, keras=900, pytorch=600.2), "two": row(ours=5.0), "three": row(keras=1, pytorch=2)}
     rows |= {"four": {"title": "not measured", "not_measured": "no torch"}, "five": row(ours=5.0, pytorch=4.0)}
     rows["six"] = {"title": "without torch", "variants": {"ours": {"median": 1}, "pytorch": {"not_measured": "why"}}}
-    (tmp_path / "benchmark.json").write_text(json.dumps({"rows": rows}))
+    processors = ("Intel(R) Xeon(R), 2 cores (amx_bf16, avx2, avx512f)", "mixed_bfloat16"), ("Some GPU", "float32")
+    machines = [{"processor": processor, "precision": precision} for processor, precision in processors]
+    entries = [{"machine": machines[0], "rows": rows}, {"machine": machines[1], "rows": {"one": rows["one"]}}]
+    (tmp_path / "benchmark.json").write_text(json.dumps({"machines": entries}))
     text = f"a\n{readme.SPEED_START}old\n{readme.SPEED_END}b\n"
     lines = readme.with_speed(text, tmp_path / "benchmark.json").splitlines()
-    first, second = "| a network | 1,200 | 900 | 600 | 2.00 |", "| a network | 5 |  | 4 | 1.25 |"
-    assert lines[4:] == [first, second, readme.SPEED_END.strip(), "b"]
+    first = "a network | 1,200 | 900 | 600 | 2.00 |"
+    group = [f"| 2 cores, AMX, bfloat16 | {first}", "|  | a network | 5 |  | 4 | 1.25 |", f"| Some GPU, float32 | {first}"]
+    assert lines[4:] == [*group, readme.SPEED_END.strip(), "b"]
     assert "old" not in lines and "| --- |" not in lines
     assert readme.speed_section(tmp_path / "absent.json").strip() == ""

@@ -15,6 +15,7 @@
 """
 
 import datetime
+import functools
 import hashlib
 import json
 import platform
@@ -161,6 +162,7 @@ def provenance(backend=None):
     return {"commit": _commit(), "versions": versions}
 
 
+@functools.cache  # the code that runs is that of the start, whatever is checked out meanwhile
 def _commit():
     root = Path(__file__).resolve().parent.parent
     try:

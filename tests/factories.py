@@ -83,6 +83,9 @@ def segmenter(config, *, iou=0.5, parameters=1000):
         "checkerboard": None,  # of maps as small as those of the tests
         "examples": {kind: [f"2007_{index:06}"] for index, kind in enumerate(kinds)},
     }
+    if "test_time_augmentation" in config["extras"]:
+        keys = ("threshold", "network_iou", "validation", "test", "checkerboard")
+        figures["test_time_augmentation"] = {"mirror": {key: figures[key] for key in keys}}
     return _metrics(config, figures, _cost(parameters))
 
 

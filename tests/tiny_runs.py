@@ -60,7 +60,8 @@ def write_segmenter(folder, interpolation, classes=2, iou=0.5, size=32):
     kernel[0, 0, 0, -1], kernel[0, 0, 2, -1] = 0.1, -0.1
     model.get_layer("logits").set_weights([kernel, np.zeros(outputs)])
     arguments = {"image_size": size, "decoder": "transpose" if "transpose" in folder.name else "bilinear"}
-    config = configuration(folder.name, "segmentation", classes=classes, arguments=arguments)
+    extras = ["test_time_augmentation"] if classes > 2 else []
+    config = configuration(folder.name, "segmentation", classes=classes, arguments=arguments, extras=extras)
     finish(folder, config, segmenter(config, iou=iou, parameters=model.count_params()), model, history("iou"))
 
 

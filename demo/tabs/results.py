@@ -1,6 +1,7 @@
 """The tab of results: leaderboards, training curves, and the runs whose models cannot be used."""
 
 import math
+import re
 
 import components
 import gradio as gr
@@ -54,18 +55,23 @@ def board(finished, results_dir=None):
                 run = f"{name}+{view}" if view else name
                 classification.append([title, shown[0], interval, *shown[1:], *common, run])
         else:
-            methods = metrics["baselines"] if metrics["task"] == "baselines" else {"": metrics["test"]}
+            views = metrics.get("test_time_augmentation", {})
+            methods = {"": metrics["test"]} | {view: figures["test"] for view, figures in views.items()}
+            if metrics["task"] == "baselines":
+                methods = metrics["baselines"]
             for method, test in methods.items():
                 figures = test.get("dataset") or test["foreground"]["dataset"]  # the latter with several classes
                 shown = [round(test["iou"], 4), round(figures["dice"], 4), round(100 * test["accuracy"], 2)]
                 ends = (test.get("intervals") or {}).get("iou")
                 interval = f"{ends['low']:.3f} to {ends['high']:.3f}" if ends else ""
-                title = names.BASELINES.get(method, method) if method else names.title(metrics, config)
-                run = f"{name}: {method}" if method else name
+                if metrics["task"] == "baselines":
+                    title, run = names.BASELINES.get(method, method), f"{name}: {method}"
+                else:
+                    title, run = names.title(metrics, config, method or None), f"{name}+{method}" if method else name
                 segmentation.append([title, shown[0], interval, *shown[1:], *common, run])
     classes = {name: metrics["data"]["classes"] for name, metrics in finished.items()}
     classification.sort(key=lambda row: (classes[row[-1].partition("+")[0]] != 100, -row[1]))
-    segmentation.sort(key=lambda row: (classes[row[-1].partition(":")[0]] != 2, -row[1]))
+    segmentation.sort(key=lambda row: (classes[re.split("[:+]", row[-1])[0]] != 2, -row[1]))
     return classification, segmentation
 
 

@@ -131,18 +131,25 @@ def heat_map(model, image, column):
 
 
 def segment(model, image):
-    """Return a Segmentation of `image`, (height, width, 3) uint8 RGB of any size, by `model`. Raises ModelError."""
+    """Return a Segmentation of `image`, (height, width, 3) uint8 RGB of any size, by `model`. Raises ModelError.
+
+    With the view "mirror", probabilities are averaged with those of the mirror image, mirrored back.
+    """
     with _lock:
         began = time.perf_counter()
         keras_model = load(model.folder)
         loaded = time.perf_counter()
         height, width = keras_model.input_shape[1:3]
         square = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
-        logits = _predict(keras_model, np.asarray(square)[None])[0]
+        views = np.stack([square, np.asarray(square)[:, ::-1]] if model.view else [square])
+        logits = _predict(keras_model, views)
+    probabilities = expit(logits) if logits.shape[-1] == 1 else softmax(logits, axis=-1)
+    if model.view:
+        probabilities = (probabilities[:1] + probabilities[1:, :, ::-1]) / 2
     if logits.shape[-1] == 1:
-        foreground, labels = from_square(expit(logits[..., 0]), *image.shape[:2]), None
+        foreground, labels = from_square(probabilities[0, ..., 0], *image.shape[:2]), None
     else:
-        probabilities = from_square(softmax(logits, axis=-1), *image.shape[:2])
+        probabilities = from_square(probabilities[0], *image.shape[:2])
         foreground, labels = 1 - probabilities[..., 0], (probabilities[..., 1:].argmax(-1) + 1).astype(np.uint8)
     return Segmentation(foreground.clip(0, 1), labels, loaded - began, time.perf_counter() - loaded)
 

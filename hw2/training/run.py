@@ -44,6 +44,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         if parent_final and metrics["started_from"] != parent_final["finished"]:
             log(f"{name}: {parent.name}, from whose weights it started, has been retrained since: --force retrains it")
         return metrics
+    provenance = runs.provenance(keras.backend.backend())
     reset_peak_memory()
     keras.utils.clear_session()
     keras.utils.set_random_seed(config["seed"])
@@ -110,7 +111,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         **{key: config[key] for key in ("task", "budget", "seed", "data")},
         "backend": state.backend,
         "precision": precision,
-        **runs.provenance(state.backend),
+        **provenance,
         **figures,
         "cost": cost,
         "events": state.events,

@@ -298,7 +298,9 @@ def test_results(client, folder):
     assert any(easier) and easier == sorted(easier)  # a run on fewer classes stands below those on all
     accuracies = [row["Accuracy, %"] for row in board["classification"] if ", 5 classes" not in row["Data"]]
     assert accuracies == sorted(accuracies, reverse=True)
-    assert [row["Run"] for row in board["segmentation"]] == ["seg_book_bilinear", "seg_book_transpose", "seg_classes"]
+    assert [row["Run"] for row in board["segmentation"]] == [
+        *("seg_book_bilinear", "seg_book_transpose", "seg_classes", "seg_classes+mirror")
+    ]
     plot, caption = client.predict(["plain", "best"], "validation loss", api_name="/training_curves")
     assert {row[plot["columns"].index("run")] for row in plot["data"]} == {"plain", "best"}
     assert "Validation loss after each epoch, 2 runs" in caption

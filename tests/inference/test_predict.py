@@ -1,5 +1,6 @@
 """The answers for single images: they agree with Keras and with the evaluation of the runs."""
 
+import dataclasses
 import threading
 import zipfile
 from pathlib import Path
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_runs
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from hw2 import files, runs
 from hw2.errors import ModelError
@@ -104,6 +105,18 @@ def test_segment_any_shape(models, shape):
     assert answer.labels.shape == shape[:2] and answer.labels.min() >= 1
     if shape[1] > 1:
         assert (answer.labels[:, 0] == 20).all() and answer.foreground[:, 0].min() > 0.9
+
+
+def test_a_mask_is_averaged_with_that_of_the_mirror_image(models, monkeypatch):
+    """The network sees both images; its answer to the mirrored one is mirrored back."""
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, :8, 0] = 255
+    seen, answers = [], np.linspace(-3, 3, 2 * 32 * 32).reshape(2, 32, 32, 1)
+    monkeypatch.setattr(predict, "_predict", lambda model, images: seen.append(images) or answers)
+    found = predict.segment(dataclasses.replace(models["seg_book_bilinear"], view="mirror"), image)
+    np.testing.assert_array_equal(seen[0], [image, image[:, ::-1]])
+    expected = (expit(answers[0, ..., 0]) + expit(answers[1, ..., 0])[:, ::-1]) / 2
+    np.testing.assert_allclose(found.foreground, expected, atol=1e-6)
 
 
 def test_agreement_by_hand():

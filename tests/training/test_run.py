@@ -98,6 +98,13 @@ def test_a_run_killed_and_interrupted_ends_with_the_same_numbers(finished, tmp_p
     assert_same(outcome(finished[0]), outcome(tmp_path))
 
 
+def test_the_commit_is_that_of_the_code_that_trained(tmp_path, monkeypatch):
+    """Another one may be checked out while a run lasts."""
+    commits = ["before"]
+    monkeypatch.setattr(runs, "_commit", lambda: commits[-1])
+    assert run(tmp_path, TINY, log=lambda line: commits.append("after"))["commit"] == "before"
+
+
 @pytest.mark.parametrize("writer", ["write_csv", "write_arrays", "write_json"])
 def test_an_end_between_the_last_epoch_and_the_last_file(tiny, tmp_path, monkeypatch, writer):
     """A kill after training, before any of the last files: the next start writes them all."""

@@ -59,7 +59,7 @@ def outputs(runs, run):
     }
 
 
-def naming(runs, run="seg_unet_vgg16_classes"):
+def naming(runs, run="seg_mobilenetv2_classes"):
     """Return `{name: text}` about the IoU of the classes, and about pixels that are missed or misnamed."""
     values, confusion, told = runs.get(run, "test.class_iou"), runs.get(run, "test.confusion"), dashes()
     if not values or not confusion:

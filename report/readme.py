@@ -32,8 +32,13 @@ ROWS = (  # model in words, experiment, figure
     ("U-Net", "seg_unet_scratch", "test.dataset.iou"),
     ("U-Net on VGG16", "seg_unet_vgg16_bilinear", "test.dataset.iou"),
     ("U-Net on MobileNetV2", "seg_unet_mobilenetv2_transpose", "test.dataset.iou"),
+    ("light net on MobileNetV2", "seg_mobilenetv2_classes", "test.iou"),
 )
-FIGURES = {"test.accuracy": "CIFAR-100, test accuracy", "test.dataset.iou": "VOC subset, foreground IoU"}
+FIGURES = {
+    "test.accuracy": "CIFAR-100, test accuracy",
+    "test.dataset.iou": "VOC subset, foreground IoU",
+    "test.iou": "VOC subset, mean IoU of background and 20 classes",
+}
 
 
 def section(c):

@@ -85,7 +85,7 @@ def machine(precision):
 
 
 def open_record(path, found):
-    """Return `(record, rows)`: the record in the file, or a new one, and its rows of this machine. found: `machine()`."""
+    """Return `(record, rows)`: the record in the file, or a new one, and its rows of the machine `found`."""
     record = files.read_json(path) or {"machines": []}
     for entry in record["machines"]:
         if entry["machine"] == found:

@@ -59,7 +59,11 @@ def test_the_table_of_speeds_has_the_rows_that_are_measured_against_pytorch(tmp_
     text = f"a\n{readme.SPEED_START}old\n{readme.SPEED_END}b\n"
     lines = readme.with_speed(text, tmp_path / "benchmark.json").splitlines()
     first = "a network | 1,200 | 900 | 600 | 2.00 |"
-    group = [f"| 2 cores, AMX, bfloat16 | {first}", "|  | a network | 5 |  | 4 | 1.25 |", f"| Some GPU, float32 | {first}"]
+    group = [
+        f"| 2 cores, AMX, bfloat16 | {first}",
+        "|  | a network | 5 |  | 4 | 1.25 |",
+        f"| Some GPU, float32 | {first}",
+    ]
     assert lines[4:] == [*group, readme.SPEED_END.strip(), "b"]
     assert "old" not in lines and "| --- |" not in lines
     assert readme.speed_section(tmp_path / "absent.json").strip() == ""

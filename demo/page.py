@@ -195,7 +195,7 @@ def build(found, results_dir, *, report=False, max_upload_mb=20):
     def missing(kind):
         components.text_block(no_model(kind, results_dir, found.figures_only))
 
-    chosen = {}
+    chosen, threshold = {}, None
     with gr.Blocks(
         title="hw2: image classification and segmentation",
         analytics_enabled=False,
@@ -223,7 +223,7 @@ def build(found, results_dir, *, report=False, max_upload_mb=20):
                 with gr.Tab("Segment", id="segment") as container:
                     beside(container, picture=bool(segmenters))
                     if segmenters:
-                        chosen["segment"] = segment.tab(container, picture, segmenters)
+                        chosen["segment"], threshold = segment.tab(container, picture, segmenters)
                     else:
                         missing("segmenter")
                 with gr.Tab("Compare", id="compare") as container:
@@ -241,7 +241,7 @@ def build(found, results_dir, *, report=False, max_upload_mb=20):
                     beside(container, picture=False)
                     about.tab(report, max_upload_mb)
         if found.models:
-            open_link(blocks, picture, tabs, chosen)
+            open_link(blocks, picture, tabs, chosen, threshold, segmenters)
         add_listing(found.models)
     blocks.queue(max_size=QUEUE, default_concurrency_limit=4)
     return blocks
@@ -257,10 +257,11 @@ def beside(container, picture):
     )
 
 
-def open_link(blocks, picture, tabs, chosen):
+def open_link(blocks, picture, tabs, chosen, threshold, segmenters):
     """Show what the page's address asks for, by default the first example, which is then answered.
 
-    chosen: {tab: list of models}. The address is ?tab=segment&model=KEY&example=cat.
+    chosen: {tab: list of models}. threshold: that of the chosen one of `segmenters`, {key: Model}; None without these.
+    The address is ?tab=segment&model=KEY&example=cat.
     """
     examples = (*components.KNOWN, *components.UNKNOWN)
 
@@ -273,10 +274,14 @@ def open_link(blocks, picture, tabs, chosen):
             else gr.skip()
             for name, choice in chosen.items()
         ]
+        if segmenters:
+            known = asked["tab"] == "segment" and asked["model"] in segmenters
+            lists.append(components.default_threshold(segmenters[asked["model"]]) if known else gr.skip())
         return components.example_path(f"{example}.jpg"), *lists
 
     blocks.load(None, None, tabs, js="() => hw2.asked()", **components.AT_ONCE)
-    blocks.load(opened, None, [picture, *chosen.values()], js="() => hw2.opened()", **components.AT_ONCE)
+    outputs = [picture, *chosen.values(), *([threshold] if segmenters else [])]
+    blocks.load(opened, None, outputs, js="() => hw2.opened()", **components.AT_ONCE)
 
 
 def warm_up(models):

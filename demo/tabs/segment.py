@@ -28,7 +28,7 @@ WITHIN_THE_RANGE = (
 
 
 def tab(container, picture, models):
-    """Lay out the tab; return the list of models.
+    """Lay out the tab; return the list of models and the threshold.
 
     container: the gr.Tab. picture: the input that all tabs share. models: `{key: Model}`.
     """
@@ -216,7 +216,7 @@ def tab(container, picture, models):
         js=f"() => {{ hw2.example = '{MASK_OF_EXAMPLE}'; }}",
         **components.AT_ONCE,
     )
-    return model
+    return model, threshold
 
 
 def parse_colour(text):

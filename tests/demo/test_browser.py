@@ -179,8 +179,9 @@ def test_classify(view, tmp_path):
 
 
 def test_a_link_opens_the_model_and_the_example(visit):
-    view = visit(query="?tab=segment&model=seg_book_transpose&example=aeroplane")
-    view.locator(".figures:visible .run").filter(has_text="seg_book_transpose").wait_for()
+    view = visit(query="?tab=segment&model=seg_classes&example=aeroplane")
+    view.locator(".figures:visible .run").filter(has_text="seg_classes").wait_for()
+    assert view.locator("#segment-threshold input[type=number]").input_value() == "0.5"  # its own, not the best model's
     assert view.locator("#picture img").first.get_attribute("src").endswith("/aeroplane.jpg")
     view = visit(query="?tab=nothing&model=../../etc&example=%3Cscript%3E")
     answer(view).first.wait_for()

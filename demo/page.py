@@ -138,7 +138,8 @@ LAUNCH = {
     "js": NAME_THE_EXAMPLES,
     "head": SCRIPT.replace("EXAMPLES", json.dumps([*components.KNOWN, *components.UNKNOWN])).replace(
         "TABS", json.dumps(TABS)
-    ),
+    )
+    + f"<script>{(HERE / 'stream.js').read_text()}</script>",
     "footer_links": ["api"],
     "favicon_path": HERE / "favicon.png",
     "ssr_mode": False,

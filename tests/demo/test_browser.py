@@ -216,6 +216,50 @@ def test_the_picture_shows_while_its_answer_is_computed(view, monkeypatch):
     view.locator(".figures:visible dd").first.wait_for()
 
 
+# A server whose stream the test feeds, and the page's script on top of it.
+FAKE_SERVER = """() => {
+    window.streams = [];
+    window.fetch = async (input) => {
+        if (String(input.url || input).includes("queue/join")) return Response.json({ event_id: "second" });
+        return new Response(new ReadableStream({ start: (controller) => window.streams.push(controller) }));
+    };
+}"""
+ASK = """() => {
+    window.read = [];
+    (async () => {
+        const reader = (await fetch(new Request("/queue/data?session_hash=x"))).body.getReader();
+        for (let part; !(part = await reader.read()).done; ) window.read.push(new TextDecoder().decode(part.value));
+        window.read.push("end");
+    })();
+    window.replied = null;
+    fetch("/queue/join", { method: "POST" }).then(async (reply) => {
+        window.replied = [(await reply.json()).event_id, ...window.read];
+    });
+}"""
+FEED = "text => window.streams[0].enqueue(new TextEncoder().encode(text))"
+
+
+@pytest.mark.parametrize("ending", ["end", "event"])
+def test_the_reply_to_a_call_does_not_overtake_the_end_of_the_stream(browser, address, ending):
+    """Otherwise Gradio's page would wait for the answer on a stream that is about to end, for ever."""
+    view = browser.new_page()
+    view.goto(f"{address}theme.css")  # a page without scripts of its own
+    view.evaluate(FAKE_SERVER)
+    view.add_script_tag(path=EXAMPLES.parent / "stream.js")
+    view.evaluate(ASK)
+    view.evaluate(FEED, "the first event is completed")
+    view.wait_for_timeout(100)
+    assert view.evaluate("window.replied") is None
+    if ending == "end":
+        view.evaluate("() => window.streams[0].close()")
+    else:
+        view.evaluate(FEED, "second starts")
+    last = "end" if ending == "end" else "second starts"
+    view.wait_for_function("() => window.replied")
+    assert view.evaluate("window.replied") == ["second", "the first event is completed", last]
+    view.close()
+
+
 @BOTH
 def test_segment(view):
     """The picture serves this tab too; the answer follows the keyboard, and a number while it is typed."""

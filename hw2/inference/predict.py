@@ -14,7 +14,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 from PIL import Image
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 from hw2 import runs
 from hw2.data import splits
@@ -143,13 +143,11 @@ def segment(model, image):
         square = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
         views = np.stack([square, np.asarray(square)[:, ::-1]] if model.view else [square])
         logits = _predict(keras_model, views)
-    probabilities = expit(logits) if logits.shape[-1] == 1 else softmax(logits, axis=-1)
-    if model.view:
-        probabilities = (probabilities[:1] + probabilities[1:, :, ::-1]) / 2
+    (probabilities,) = segmentation_metrics.probabilities_of(logits[:1], logits[1:] if model.view else None)
+    probabilities = from_square(probabilities, *image.shape[:2])
     if logits.shape[-1] == 1:
-        foreground, labels = from_square(probabilities[0, ..., 0], *image.shape[:2]), None
+        foreground, labels = probabilities, None
     else:
-        probabilities = from_square(probabilities[0], *image.shape[:2])
         foreground, labels = 1 - probabilities[..., 0], (probabilities[..., 1:].argmax(-1) + 1).astype(np.uint8)
     return Segmentation(foreground.clip(0, 1), labels, loaded - began, time.perf_counter() - loaded)
 

@@ -16,6 +16,7 @@ import functools
 
 import numpy as np
 from scipy.ndimage import distance_transform_cdt, distance_transform_edt, uniform_filter
+from scipy.special import expit, softmax
 
 from hw2.labels import VOID
 from hw2.metrics.intervals import bootstrap_mean, bootstrap_total
@@ -25,6 +26,16 @@ BOUNDARY_TOLERANCE = 0.0075  # of the diagonal; Csurka et al., "What is a good e
 LEVELS = 256  # thresholds of the precision-recall curve: multiples of 1 / 256
 POOLED = ("iou", "dice")  # figures over all pixels that get an interval
 STRIDES = (2, 4, 8)  # of a decoder's steps, in pixels of its output
+
+
+def probabilities_of(logits, of_mirror=None):
+    """Return the probabilities (n, height, width) of the foreground for one logit per pixel, else those of the classes.
+
+    logits: (n, height, width, outputs). of_mirror: logits of the mirror images, whose probabilities are mirrored back
+    and averaged with the others.
+    """
+    probabilities = expit(logits[..., 0]) if logits.shape[-1] == 1 else softmax(logits, axis=-1)
+    return probabilities if of_mirror is None else (probabilities + probabilities_of(of_mirror)[:, :, ::-1]) / 2
 
 
 def foreground_row(prediction, truth, contour=None):

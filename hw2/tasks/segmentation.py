@@ -4,7 +4,6 @@ With two classes the network has one output, the logit of the foreground; otherw
 """
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from hw2.data import splits, thumbnails
 from hw2.data.batches import prediction_batch_size
@@ -140,14 +139,9 @@ def probabilities(model, split, iou=None, mirrored=False):
             raise OverflowError("its logits are not finite")
         if iou is not None:
             iou.update_state(split.labels[batch], logits)
-        answers = _probabilities_of(logits)
-        if mirrored:
-            answers = (answers + _probabilities_of(model.predict_on_batch(images[:, :, ::-1]))[:, :, ::-1]) / 2
+        of_mirror = model.predict_on_batch(images[:, :, ::-1]) if mirrored else None
+        answers = metrics.probabilities_of(logits, of_mirror)
         yield from answers if logits.shape[-1] == 1 else answers.astype(np.float16)
-
-
-def _probabilities_of(logits):
-    return expit(logits[..., 0]) if logits.shape[-1] == 1 else softmax(logits, axis=-1)
 
 
 def answer_at_own_size(probability, truth):

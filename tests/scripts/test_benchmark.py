@@ -176,6 +176,8 @@ def copy_weights(model, network, torch):
 def test_the_committed_record_has_every_row_of_every_machine():
     for measured in files.read_json(benchmark.OUTPUT)["machines"]:
         assert list(measured["rows"]) == list(benchmark_rows.ROWS)
-        for name in TRAINED:  # float32 convolutions leave little to save; less than a twentieth is noise
+        # in float32, convolutions leave little to save, and less than a twentieth is noise
+        least = 0.95 if measured["machine"]["precision"] == "float32" else 1
+        for name in TRAINED:
             variants = measured["rows"][name]["variants"]
-            assert variants["ours"]["median"] > 0.95 * variants["keras"]["median"], name
+            assert variants["ours"]["median"] > least * variants["keras"]["median"], name

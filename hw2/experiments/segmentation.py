@@ -160,13 +160,14 @@ EXPERIMENTS = {
             SEG_VGG16[1],
         ),
     ),
-    # Compared with seg_unet_mobilenetv2_bilinear: the same encoder on larger images, without a decoder at full size.
+    # Compared with seg_unet_mobilenetv2_bilinear: the same encoder on images of twice the size, which leave thin and
+    # small parts visible, without a decoder at full size.
     "seg_mobilenetv2": Segmentation(
         question="How good can a segmentation of the foreground get in an hour on two cores?",
         model="seg_mobilenetv2",
-        model_arguments=LIGHT_MOBILENETV2,
+        model_arguments={**LIGHT_MOBILENETV2, "image_size": 320},
         weights="imagenet",
-        phases=(SEG_MOBILENETV2[0], SEG_LIGHT),
+        phases=(SEG_MOBILENETV2[0], dataclasses.replace(SEG_LIGHT, epochs=ByBudget(cpu=20, gpu=6))),
         extras=("test_time_augmentation",),
     ),
     # Compared with seg_unet_vgg16_classes. Most classes have some tens of training images, cats and dogs a thousand, so

@@ -216,7 +216,7 @@ def receptive_field():
     pools = [index for index, row in enumerate(rows) if row[0].startswith("pool")]
     fields = [row[1] for row in rows]
     ax.plot(fields, color=BLUE, marker="o", markersize=3)
-    for size, text in ((32, "a CIFAR image, 32 px"), (96, "96 px"), (224, "ImageNet training, 224 px")):
+    for size, text in ((32, "a CIFAR image, 32 px"), (128, "128 px"), (224, "ImageNet training, 224 px")):
         ax.axhline(size, color=RED, linewidth=0.9, linestyle=(0, (4, 3)))
         ax.text(0, size * 1.04, text, color=RED, fontsize=8, va="bottom")
     ax.set(yscale="log", ylabel="receptive field (px)", ylim=(2.5, 320))

@@ -23,7 +23,7 @@ START, END = "<!-- results -->\n", "<!-- /results -->\n"
 SPEED_START, SPEED_END = "<!-- speed -->\n", "<!-- /speed -->\n"
 ROWS = (  # model in words, experiment, figure
     ("frozen VGG16, dense head", "vgg16_features_dense_bn", "test.accuracy"),
-    ("the same on images enlarged to three times the size", "vgg16_upsampled_features", "test.accuracy"),
+    ("the same on images enlarged to four times the size", "vgg16_upsampled_features", "test.accuracy"),
     ("VGG16, all layers trained on images of twice the size", "vgg16_upsampled_full", "test.accuracy"),
     ("our own residual network", "scratch_residual", "test.accuracy"),
     ("our final network", "scratch_final", "test.accuracy"),

@@ -108,11 +108,11 @@ EXPERIMENTS = {
         phases=(HEAD_FIRST, *(dataclasses.replace(phase, augment=("flip", "shift")) for phase in UNFREEZE)),
     ),
     # Compared with vgg16_features_dense_bn, which has the same head. VGG16 reduces the resolution by 32: the last map
-    # is 1x1 at 32 px, 3x3 at 96 px, and 7x7 at the 224 px on which the network was trained.
+    # is 1x1 at 32 px, 4x4 at 128 px, and 7x7 at the 224 px on which the network was trained.
     "vgg16_upsampled_features": Experiment(
         question="How much do the frozen features improve when the images are enlarged, and at what cost?",
         model="vgg16_classifier",
-        model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=96, gpu=224)},
+        model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=128, gpu=224)},
         weights="imagenet",
         phases=(HEAD,),
     ),

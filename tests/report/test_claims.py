@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import t as student_t
 
@@ -143,6 +144,20 @@ def test_figures_of_the_learning_curve(tmp_path):
     assert c.gap("vgg16_full") == "1 point"
 
 
+def test_the_time_of_a_net_is_that_of_its_fastest_seed(tmp_path):
+    made_up.write(tmp_path, ["scratch_bn", "scratch_bn-seed1"])
+    made_up.change_metrics(tmp_path, "scratch_bn", cost={"seconds": 1200.0, "device": "a busy machine"})
+    made_up.change_metrics(tmp_path, "scratch_bn-seed1", cost={"seconds": 600.0, "device": "a quiet machine"})
+    c = Comparisons(Runs(tmp_path))
+    assert c.mean("scratch_bn", "minutes") == 10 and c.minutes("scratch_bn") == "10 min"
+    history = tmp_path / "scratch_bn" / "history.csv"
+    frame = pd.read_csv(history)
+    frame["seconds"] *= 2
+    frame.to_csv(history, index=False)
+    slow, fast = Comparisons(Runs(tmp_path)).figures("scratch_bn", "images_per_second")
+    assert slow < fast == Comparisons(Runs(tmp_path)).mean("scratch_bn", "images_per_second")
+
+
 def test_masks_are_compared_with_those_of_other_seeds(tmp_path):
     made_up.write(tmp_path, [*BOOKS, "seg_baselines"])
     for run, level in zip(BOOKS, (0, 250, 0, 250), strict=True):
@@ -232,6 +247,25 @@ def test_the_committed_results_contradict_no_claim():
     assert c.contradicted() == []
     known = [evidence for evidence, _ in c.claimed if evidence.verdict(c.cutoff)]
     assert len(known) > 60
+
+
+@committed
+def test_ratios_of_times_compare_runs_of_the_same_machine():
+    c = Comparisons(Runs(RESULTS))
+    compared = [
+        ast.literal_eval(text.removeprefix("c.times"))
+        for content in claims.sources().values()
+        for text in claims.INLINE.findall(content)
+        if text.startswith("c.times(")
+    ]
+    timed = [(one, other, on) for one, other, on in compared if on in claims.FASTEST]
+    assert timed
+    for one, other, on in timed:
+        devices = set()
+        for name in (one, other):
+            fastest = c.named(name)[c.figures(name, on).index(c.mean(name, on))]
+            devices.add((c.runs.get(fastest, "cost.device"), c.runs.get(fastest, "precision")))
+        assert len(devices) == 1, (one, other, devices)
 
 
 @committed

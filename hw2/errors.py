@@ -1,4 +1,4 @@
-"""Every exception that a user can meet. Each message says what happened and what to do next."""
+"""Exceptions whose messages are for the user: each says what happened and what to do next."""
 
 
 class DataError(Exception):

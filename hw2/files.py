@@ -51,7 +51,8 @@ def read_json(path):
         return None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ResultsError(
-            f"{path} is damaged ({error}). Delete the folder {Path(path).parent} or train it again with --force."
+            f"{path} is damaged ({error}). Restore it, or write it again with the command that wrote it; for a run, "
+            "that is train_all.py with --force."
         ) from error
 
 

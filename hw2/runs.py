@@ -7,7 +7,7 @@
 | metrics.json | figures on the validation and test images, cost, and where they come from: commit, versions, device |
 | predictions.npz | answers and confidences for the validation and test images; segmentation: thumbnails, curves |
 | images.csv | segmentation: figures of each test image |
-| logits.npz | classification: logits (float16). Kept in git only for runs whose logits another run reads |
+| logits.npz | classification: logits (float16), for ensembles. Not kept in git |
 | model.keras | the trained model, kernels in float16. Kept in git only for models that the demo offers |
 | final.json | when the run was finished, and size and SHA-256 of each of its files; without it, the run is unfinished |
 | state.npz | only while a run is unfinished: everything that training needs to resume |
@@ -120,7 +120,7 @@ def damage(folder, digests=False):
         elif path.stat().st_size != recorded["bytes"]:
             problems.append(f"{name} has {path.stat().st_size:,} bytes, not {recorded['bytes']:,}")
         elif digests and digest(path) != recorded["sha256"]:
-            problems.append(f"{name} has another content than when the run was finished")
+            problems.append(f"{name} has changed since the run was finished")
     return problems
 
 

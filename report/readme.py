@@ -54,9 +54,9 @@ def section(c):
     table = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
     return (
         f"{table}\n\n"
-        "Results are means over the seeds. Training time is that of the fastest seed on two processor cores, and includes\n"
-        "everything that a model needs. The [report](#read-the-report) answers twenty questions about these results, with\n"
-        "intervals.\n\n"
+        "Results are means over the seeds. Training time is that of the fastest seed on two processor cores, and\n"
+        "includes everything that a model needs. The [report](#read-the-report) answers twenty questions about these\n"
+        "results, with intervals.\n\n"
         "![Test accuracy and foreground IoU against training time, every run a dot.](report/figure.png)\n"
     )
 

@@ -88,14 +88,16 @@ class Runs:
     def training_seconds(self, run):
         """Return the duration of training, see `hw2.runs.training_seconds`; None for a run that is not finished.
 
-        For a run that started from the weights of another one, the duration includes that of the other one.
+        For a run that started from the weights of another one, or learned from the answers of others, the duration
+        includes theirs.
         """
         if run not in self:
             return None
-        weights = self.config(run).get("weights")
-        started_from_run = weights not in (None, "imagenet")
-        before = self.training_seconds(schema.run_name(weights, self.get(run, "seed"))) if started_from_run else 0
-        return runs.training_seconds(self.metrics[run]["cost"]) + (before or 0)
+        weights, needed = self.config(run).get("weights"), list(self.config(run).get("teachers") or ())
+        if weights not in (None, "imagenet"):
+            needed.append(schema.run_name(weights, self.get(run, "seed")))
+        before = sum(self.training_seconds(other) or 0 for other in needed)
+        return runs.training_seconds(self.metrics[run]["cost"]) + before
 
     def epoch_seconds(self, run):
         """Return the seconds of each epoch, (epochs,), counted like `training_seconds`."""

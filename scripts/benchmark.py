@@ -99,8 +99,8 @@ def in_turn(variants, rounds, others, seconds=SECONDS, calls_before=2, attempts=
 
     variants: {name: (function, count)}. The function is called `calls_before` times before, and in each round until
     `seconds` have passed; the figure of a round is `count`, such as the images of a call, per second. A count of None
-    stands for the milliseconds of a call. attempts: at most as many times `rounds` are measured. others: list to which
-    the number of cores that other processes kept busy is added, for each round that counts.
+    stands for the milliseconds of a call. attempts: at most `attempts * rounds` rounds are measured. others: list to
+    which the number of cores that other processes kept busy is added, for each round that counts.
     """
     for function, _ in variants.values():
         for _ in range(calls_before):

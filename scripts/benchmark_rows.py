@@ -20,7 +20,7 @@ import numpy as np
 from hw2.data import augment, synthetic
 from hw2.data.batches import Batches, predict
 from hw2.experiments.resolve import phases_of, resolve
-from hw2.hardware import peak_memory_mib, reset_peak_memory
+from hw2.hardware import gpu_compute_capability, peak_memory_mib, reset_peak_memory
 from hw2.metrics.classification import figures_and_answers
 from hw2.metrics.segmentation import foreground_row
 from hw2.models import layers as faster
@@ -32,6 +32,7 @@ from hw2.training.schedule import compile_for_phase
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_TORCH = "PyTorch is not installed: pip install -e '.[bench]'"
+ON_GPU = "PyTorch is compared on CPUs only"
 EPOCHS = (5_000, 15_000, 50_000)  # images of the epochs whose time and memory are compared
 
 
@@ -108,12 +109,15 @@ def stock_layers():
 
 
 def torch_is_here():
-    return importlib.util.find_spec("torch") is not None
+    """Return whether PyTorch can be measured: its networks are written for the CPU, as is this comparison."""
+    return importlib.util.find_spec("torch") is not None and gpu_compute_capability() is None
 
 
 def without_torch():
-    """Return the entry of the variant "pytorch" where PyTorch is not installed, in a dictionary that is empty else."""
-    return {} if torch_is_here() else {"pytorch": {"not_measured": NO_TORCH}}
+    """Return the entry of the variant "pytorch" where PyTorch is not measured, else an empty dictionary."""
+    if torch_is_here():
+        return {}
+    return {"pytorch": {"not_measured": NO_TORCH if gpu_compute_capability() is None else ON_GPU}}
 
 
 def features(in_turn):

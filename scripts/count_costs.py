@@ -1,6 +1,6 @@
 """Write `scripts/network_costs.json`, from which `train_all.py --list` estimates costs without building networks.
 
-Needed after a change of a network or of an entry's arguments; `tests/scripts/test_costs.py` says when.
+Needed after a change of a network or of an entry's arguments; `tests/experiments/test_costs.py` says when.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Measure finished runs again from their stored models: `python scripts/evaluate.py NAME...`.
 
 For a new metric, or a corrected one: nothing is trained. Figures and predictions are replaced; cost, history and the
-model stay. Ensembles are combined again from the stored logits of their members.
+model stay. Ensembles are combined again from the stored logits of their members, and baselines are measured again, with
+a new record.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from hw2 import files, runs
 from hw2.errors import DataError, ResultsError, TrainingError
 
 ROOT = Path(__file__).resolve().parent.parent
+BACKENDS = ("tensorflow", "jax")
 # what a run's metrics hold beside figures
 KEPT = (
     *("task", "budget", "seed", "data", "backend", "precision", "commit", "versions"),
@@ -44,7 +46,19 @@ def evaluate(folder, data_dir):
     if runs.run_state(folder) != "finished":
         raise ResultsError(f"{folder} holds no finished run. Train it first: python scripts/train_all.py")
     with filelock.FileLock(folder / runs.LOCK, timeout=0):
+        if problems := runs.damage(folder, digests=True):
+            raise ResultsError(f"{folder} is damaged: {'; '.join(problems)}. Restore the files, or train it again.")
         config, before = files.read_json(folder / runs.CONFIG), runs.read_metrics(folder)
+        if config["task"] != "ensemble":
+            from hw2.tasks import TASKS
+
+            task = TASKS["segmentation" if config["task"] == "baselines" else config["task"]]
+            counted = task.count_data(config, data_dir)
+            if counted != config["data"]:
+                raise ResultsError(
+                    f"{folder} was measured on other data:\n"
+                    + "\n".join(runs.differences(config["data"], counted, "data"))
+                )
         if config["task"] in ("ensemble", "baselines"):
             from hw2.training import baselines, ensemble
 
@@ -56,18 +70,12 @@ def evaluate(folder, data_dir):
         import keras
 
         from hw2.hardware import choose_precision
-        from hw2.tasks import TASKS
+        from hw2.models import float16_file
         from hw2.training.run import build_model, measure_and_write
 
-        task = TASKS[config["task"]]
-        counted = task.count_data(config, data_dir)
-        if counted != config["data"]:
-            raise ResultsError(
-                f"{folder} was measured on other data:\n" + "\n".join(runs.differences(config["data"], counted, "data"))
-            )
         keras.config.set_dtype_policy(choose_precision())
         model = build_model(config)
-        model.set_weights(keras.models.load_model(folder / runs.MODEL, compile=False).get_weights())
+        model.set_weights(float16_file.load(folder / runs.MODEL).get_weights())
         _, validation = task.load_training(config, data_dir)
         # beside the run first, so that an interruption leaves the old record whole
         with tempfile.TemporaryDirectory(prefix=".evaluating-", dir=folder) as temporary:
@@ -88,10 +96,10 @@ def parse_arguments():
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", default=Path(os.environ.get("HW2_DATA_DIR") or ROOT / "data")
     )
-    parser.add_argument(
-        "--backend", choices=("tensorflow", "jax"), default=os.environ.get("KERAS_BACKEND") or "tensorflow"
-    )
+    parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND") or "tensorflow")
     arguments = parser.parse_args()
+    if arguments.backend not in BACKENDS:  # argparse does not check a default
+        parser.error(f"KERAS_BACKEND is {arguments.backend}; this measures with {' or '.join(BACKENDS)}: see --backend")
     arguments.results = arguments.results or runs.results_folder(ROOT / "results")
     return arguments
 

@@ -28,7 +28,10 @@ def connected(address):
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    ray.init(address=address, include_dashboard=False if address == "local" else None, logging_level="error")
+    try:
+        ray.init(address=address, include_dashboard=False if address == "local" else None, logging_level="error")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        sys.exit(f"No Ray cluster was found at {address} ({error}). Start one with `ray start --head`, see README.")
     try:
         yield ray
     finally:

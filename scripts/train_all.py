@@ -201,9 +201,7 @@ def parse_arguments():
     )
     parser.add_argument("--budget", choices=BUDGETS, help="default: gpu if there is one, else cpu")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments, in this order")
-    parser.add_argument(
-        "--seed", type=int, choices=range(1000), metavar="N", help="one run of each with this seed, in NAME-seedN"
-    )
+    parser.add_argument("--seed", type=seed_number, metavar="N", help="one run of each with this seed, in NAME-seedN")
     parser.add_argument("--list", action="store_true", help="show the experiments and their states; train nothing")
     parser.add_argument("--verify", action="store_true", help="compare the files of finished runs with their digests")
     parser.add_argument(
@@ -235,6 +233,8 @@ def parse_arguments():
     if arguments.jobs is not None and (arguments.jobs < 1 or (arguments.jobs > 1 and arguments.force)):
         parser.error("--jobs takes a number from 1; with --force it must be 1, or each process would retrain all runs")
     arguments.backend = arguments.backend or "tensorflow"
+    if arguments.verify and arguments.results and not arguments.results.is_dir():
+        parser.error(f"--results: there is no folder {arguments.results}")
     if arguments.list or arguments.verify:
         return arguments
     if arguments.ray and (arguments.jobs or arguments.dry_run):
@@ -246,6 +246,13 @@ def parse_arguments():
     if not is_installed(arguments.backend):
         parser.error(f"{arguments.backend} is not installed: pip install {arguments.backend}")
     return arguments
+
+
+def seed_number(text):
+    """Return a seed from the command line. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) > 999:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 999")
+    return int(text)
 
 
 def is_installed(package):

@@ -55,7 +55,7 @@ def test_sizes_and_digests_of_a_finished_run(tmp_path):
     assert set(recorded) == {"config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras"}
     (folder / "history.csv").write_text("epoch\n2\n")
     assert runs.damage(folder) == []
-    assert runs.damage(folder, digests=True) == ["history.csv has another content than when the run was finished"]
+    assert runs.damage(folder, digests=True) == ["history.csv has changed since the run was finished"]
     (folder / "history.csv").write_text("epo")
     with pytest.raises(ResultsError, match=r"history\.csv has 3 bytes, not 8.*--force"):
         runs.open_run(folder, CONFIG)

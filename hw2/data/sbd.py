@@ -5,6 +5,7 @@ border. They are converted to label PNGs beside VOC's own masks, with a list of 
 no mask.
 """
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def read_mask(path):
     """Return the labels (height, width) uint8 of one of SBD's MATLAB files. Raises DataError for any other file."""
     try:
         labels = loadmat(path)["GTcls"][0, 0]["Segmentation"]
-    except (MatReadError, OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (MatReadError, zlib.error, OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
         raise DataError(f"{path} cannot be read ({error}). Delete {path.parents[2]} and start again.") from error
     if labels.ndim != 2 or labels.max() >= len(VOC_CLASSES):
         raise DataError(f"{path} holds labels that VOC does not have.")

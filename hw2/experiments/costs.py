@@ -73,10 +73,6 @@ class Work:
     steps: int
     augmentation: float
 
-    @property
-    def multiply_adds(self):
-        return self.trained[0] + self.predicted[0]
-
     def seconds(self, device):
         """Return the time that the phase takes on a Device."""
         computing = sum(

@@ -143,6 +143,13 @@ def experiment_of(run):
     return run.partition("-seed")[0]
 
 
+def training_command(run, force=False):
+    """Return the command that trains one run. force: even if it is finished."""
+    name = experiment_of(run)
+    seed = run.removeprefix(name).removeprefix("-seed") or 0
+    return f"python scripts/train_all.py --only {name} --seed {seed}{' --force' if force else ''}"
+
+
 def check(entries):
     """Raise EntryError for the first value in the table that no run could use.
 

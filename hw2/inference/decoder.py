@@ -78,6 +78,7 @@ class _Worker:
             self.process.start()
             theirs.close()
         if not self.connection.poll(60):  # starting Python takes a while, which is not the file's fault
+            self.kill()
             raise TimeoutError
         self.connection.recv()
 

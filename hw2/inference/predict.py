@@ -20,7 +20,7 @@ from hw2 import runs
 from hw2.data import splits
 from hw2.data.voc2012 import from_square
 from hw2.errors import ModelError
-from hw2.experiments.schema import experiment_of
+from hw2.experiments.schema import training_command
 from hw2.hardware import choose_precision
 from hw2.inference.catalogue import register_layers
 from hw2.metrics import segmentation as segmentation_metrics
@@ -65,8 +65,7 @@ def load(folder):
             name, (reason, *_) = Path(folder).name, str(error).splitlines() or [repr(error)]
             reason = reason.replace(str(path), path.name)  # the message is shown to visitors
             raise ModelError(
-                f"The model of {name} cannot be loaded ({reason}). Train it again: python scripts/train_all.py --only "
-                f"{experiment_of(name)} --force"
+                f"The model of {name} cannot be loaded ({reason}). Train it again: {training_command(name, force=True)}"
             ) from error
 
 

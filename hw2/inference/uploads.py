@@ -54,8 +54,8 @@ def read_mask(path, shape):
             0.02, 2 / min(*image.size, height, width)
         ):  # differences that rounding of sizes explains
             raise ImageError(
-                f"The mask has another shape ({image.width} x {image.height} pixels) than the image: they do not "
-                "belong together."
+                f"The mask ({image.width} x {image.height} pixels) differs in shape from the image: they do not belong "
+                "together."
             )
         image.load()
         image = image.resize((width, height), Image.Resampling.NEAREST)

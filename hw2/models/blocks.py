@@ -14,7 +14,7 @@ INITIALIZER = "he_normal"
 DEPTHWISE_DEVIATION = math.sqrt(2 / 9) / 0.87962566
 
 
-def apply_convolution(x, filters, *, separable=False, strides=1, use_bias=False, name):
+def apply_convolution(x, filters, *, separable=False, use_bias=False, name):
     """Apply a 3x3 convolution, or its depthwise-separable form: (batch, h, w, c) -> (batch, h, w, filters).
 
     separable: apply a 3x3 filter to each channel, then a 1x1 convolution across channels, which takes 1/filters + 1/9
@@ -24,12 +24,10 @@ def apply_convolution(x, filters, *, separable=False, strides=1, use_bias=False,
         # a new initializer for every layer: a shared one would give all layers of the same shape the same kernel
         initializer = initializers.TruncatedNormal(stddev=DEPTHWISE_DEVIATION)
         x = layers.DepthwiseConv2D(
-            3, strides, padding="same", use_bias=False, depthwise_initializer=initializer, name=f"{name}_depthwise"
+            3, padding="same", use_bias=False, depthwise_initializer=initializer, name=f"{name}_depthwise"
         )(x)
         return layers.Conv2D(filters, 1, use_bias=use_bias, kernel_initializer=INITIALIZER, name=f"{name}_pointwise")(x)
-    return layers.Conv2D(
-        filters, 3, strides, padding="same", use_bias=use_bias, kernel_initializer=INITIALIZER, name=name
-    )(x)
+    return layers.Conv2D(filters, 3, padding="same", use_bias=use_bias, kernel_initializer=INITIALIZER, name=name)(x)
 
 
 def apply_convolution_unit(x, filters, *, batch_norm=True, separable=False, pool=False, name):

@@ -2,10 +2,13 @@
 
 import io
 import zipfile
+from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
+
+from hw2.errors import ResultsError
 
 WEIGHTS_MEMBER = "model.weights.h5"
 
@@ -51,6 +54,18 @@ def save(model, path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
+
+
+def load(path):
+    """Return the model in a `.keras` file, not compiled. Raises ResultsError for a file that is none, or damaged."""
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises nearly every exception on a damaged or foreign file
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise ResultsError(
+            f"{path} cannot be loaded ({reason}). Restore the file, or train {Path(path).parent.name} again with "
+            "--force."
+        ) from error
 
 
 def _smallest(values):

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import keras
 
+from hw2.data import download
 from hw2.errors import DataError
 
 
@@ -31,7 +32,8 @@ class PublishedWeights:
         path = place
         if not place.exists():
             try:
-                path = keras.utils.get_file(self.name, url, cache_subdir="models", file_hash=self.md5)
+                with download.alone(data_dir, self.name):  # Keras would take a file that is being written for whole
+                    path = keras.utils.get_file(self.name, url, cache_subdir="models", file_hash=self.md5)
             except Exception as error:  # get_file raises a bare Exception for a failed download
                 raise DataError(
                     f"The ImageNet weights of {self.network} could not be downloaded: {error}\n"

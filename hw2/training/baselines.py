@@ -36,7 +36,7 @@ def run(name, config, *, data_dir, results_dir, force=False):
     Raises ResultsError (the folder holds another or a damaged run) and DataError (no data).
     """
     folder = Path(results_dir) / name
-    config = with_data_counts(config, segmentation, data_dir, folder)
+    config = with_data_counts(config, segmentation, data_dir, None if force else folder)
     if not force and runs.open_run(folder, config):
         return runs.read_metrics(folder)
     began, cpu_began = time.perf_counter(), time.process_time()

@@ -5,12 +5,12 @@ are, which labels do not. Here at temperature 1, since the teachers were trained
 never certain.
 """
 
-import keras
 import numpy as np
 from scipy.special import softmax
 
 from hw2 import runs
 from hw2.data.batches import predict
+from hw2.models import float16_file
 
 
 def mean_answers(folders, images):
@@ -20,7 +20,7 @@ def mean_answers(folders, images):
     """
     total = 0.0
     for folder in folders:
-        teacher = keras.models.load_model(folder / runs.MODEL, compile=False)
+        teacher = float16_file.load(folder / runs.MODEL)
         for view in (images, images[:, :, ::-1]):
             total = total + softmax(np.asarray(predict(teacher, view), np.float64), axis=-1)
     return (total / (2 * len(folders))).astype(np.float32)

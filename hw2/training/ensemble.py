@@ -9,7 +9,7 @@ import numpy as np
 
 from hw2 import files, runs
 from hw2.errors import ResultsError
-from hw2.experiments.schema import experiment_of
+from hw2.experiments.schema import training_command
 from hw2.metrics.classification import figures_and_answers
 from hw2.metrics.combine import VIEWS, accuracy_by_size, combine, fit_weights
 
@@ -33,12 +33,13 @@ def run(name, config, *, results_dir, force=False):
     others = [run for run, m in zip(config["members"], metrics, strict=True) if m["budget"] != config["budget"]]
     if others:
         raise ResultsError(
-            f"{', '.join(others)} had another budget than {config['budget']}. Give each budget its own --results."
+            f"{', '.join(others)} were trained with a budget other than {config['budget']}. Give each budget its own "
+            "--results."
         )
-    runs.discard_run(folder)
-    runs.open_run(folder, config)
     combined = combine_members(logits)
     figures, predictions, stored = figures_and_answers(combined["logits"], combined["labels"], combined["indices"])
+    runs.discard_run(folder)  # only now that everything is there that replaces an earlier run
+    runs.open_run(folder, config)
     files.write_arrays(folder / runs.PREDICTIONS, predictions)
     files.write_arrays(folder / runs.LOGITS, stored)
     outcome = {
@@ -104,13 +105,12 @@ def read_members(members, results_dir):
     folders = [Path(results_dir) / run for run in members]
     missing = [folder.name for folder in folders if runs.run_state(folder) != "finished"]
     unstored = [folder.name for folder in folders if folder.name not in missing and not (folder / runs.LOGITS).exists()]
-    for names, why, option in ((missing, "not finished", ""), (unstored, "stored without logits", " --force")):
+    for names, why, force in ((missing, "not finished", False), (unstored, "stored without logits", True)):
         if names:
+            is_or_are, it = ("is", "it") if len(names) == 1 else ("are", "them")
             raise ResultsError(
-                f"The ensemble needs the logits of {', '.join(names)}, which "
-                f"{'is' if len(names) == 1 else 'are'} {why}. Train first: python scripts/train_all.py --only "
-                + " ".join(dict.fromkeys(experiment_of(name) for name in names))
-                + option
+                f"The ensemble needs the logits of {', '.join(names)}, which {is_or_are} {why}. Train {it} first:\n"
+                + "\n".join(f"  {training_command(name, force)}" for name in names)
             )
     logits = [files.read_arrays(folder / runs.LOGITS) for folder in folders]
     for run, arrays in zip(members, logits, strict=True):

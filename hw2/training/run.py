@@ -13,7 +13,7 @@ import numpy as np
 from hw2 import files, runs
 from hw2.errors import TrainingError
 from hw2.experiments.resolve import phases_of
-from hw2.experiments.schema import experiment_of, run_name
+from hw2.experiments.schema import run_name, training_command
 from hw2.hardware import choose_precision, device_name, peak_memory_mib, reset_peak_memory
 from hw2.models import float16_file, registry
 from hw2.models.cost import multiply_adds
@@ -36,7 +36,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     another or a damaged run) and DataError (no data), each with a message for the user.
     """
     folder, task = Path(results_dir) / name, TASKS[config["task"]]
-    config = with_data_counts(config, task, data_dir, folder)
+    config = with_data_counts(config, task, data_dir, None if force else folder)
     parent = parent_folder(config, results_dir)
     parent_final = parent and files.read_json(parent / runs.FINAL)
     if not force and runs.open_run(folder, config):
@@ -57,6 +57,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     fresh = State(keras.backend.backend(), precision, parent_final and parent_final["finished"])
     if force or not (folder / runs.STATE).exists():
         set_first_weights(model, config, parent, train.images, data_dir)
+    teacher_folders(config, results_dir)  # raises where one is missing
     if force:  # only now that everything the run needs is there: a finished run may be discarded here
         runs.discard_run(folder)
         runs.open_run(folder, config)
@@ -147,9 +148,10 @@ def measure_and_write(folder, config, task, model, validation, data_dir):
 def with_data_counts(config, task, data_dir, folder):
     """Return `config` with the number of images that the data folder holds, part of the identity of a run.
 
-    A finished run whose data are not on this machine keeps the recorded counts: nothing is downloaded to compare them.
+    folder: of the run, or None if it is trained again. A finished run whose data are not on this machine keeps the
+    recorded counts: nothing is downloaded to compare them.
     """
-    recorded = files.read_json(folder / runs.CONFIG) if (folder / runs.FINAL).exists() else None
+    recorded = files.read_json(folder / runs.CONFIG) if folder and (folder / runs.FINAL).exists() else None
     if recorded and not task.data_is_here(config, data_dir):
         known = {key: recorded["data"].get(key) for key in ("source", "train", "validation", "test")}
         return config | {"data": config["data"] | known}
@@ -193,7 +195,7 @@ def set_first_weights(model, config, parent, images, data_dir):
 
 
 def training_targets(config, task, train, results_dir):
-    """Return the targets of the training images: those of their labels, or mixed with what the teachers answer."""
+    """Return the targets of the training images: those of their labels, or mixed with the answers of the teachers."""
     targets = task.targets(train.labels, config)
     if not config["teachers"]:
         return targets
@@ -212,22 +214,21 @@ def teacher_folders(config, results_dir):
 
 def require_model(folder, why):
     """Raise TrainingError, with the command to give first, unless `folder` holds a finished run with its model."""
-    finished, command = runs.run_state(folder) == "finished", f"--only {experiment_of(folder.name)}"
+    finished = runs.run_state(folder) == "finished"
     if not finished or not (folder / runs.MODEL).exists():
         raise TrainingError(
             f"This run {why}, and {folder / runs.MODEL} is not there. Train {folder.name} first: "
-            f"python scripts/train_all.py {command}{' --force' if finished else ''}"
+            f"{training_command(folder.name, force=finished)}"
         )
 
 
 def load_weights_of_run(model, folder):
     """Set the weights of `model` from the finished run in `folder`, whose model has the same form."""
     require_model(folder, f"starts from the weights of {folder.name}")
-    weights = keras.models.load_model(folder / runs.MODEL, compile=False).get_weights()
+    weights = float16_file.load(folder / runs.MODEL).get_weights()
     if [array.shape for array in weights] != [variable.shape for variable in model.weights]:
         raise TrainingError(
             f"This run starts from the weights of {folder.name}, which is another network here, perhaps of another "
-            f"budget. Train both with the same budget: python scripts/train_all.py --only "
-            f"{experiment_of(folder.name)} --force"
+            f"budget. Train both with the same budget: {training_command(folder.name, force=True)}"
         )
     model.set_weights(weights)

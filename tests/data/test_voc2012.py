@@ -1,9 +1,11 @@
+import contextlib
+
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from hw2.data import voc2012
+from hw2.data import sbd, voc2012
 from hw2.errors import DataError
 from hw2.labels import VOC_CLASSES, VOC_PALETTE, VOID
 
@@ -119,3 +121,19 @@ def test_sbd_becomes_label_pngs_and_a_list_without_official_images(devkit):
     (root / "ImageSets" / "Segmentation" / "sbd.txt").unlink()
     with pytest.raises(DataError, match=r"2008_000008\.mat cannot be read"):
         voc2012.identifiers(data_dir, "sbd")
+
+
+def test_any_damage_to_a_file_of_sbd_is_explained(tmp_path):
+    path, rng = tmp_path / "cls" / "a.mat", np.random.default_rng(0)
+    path.parent.mkdir()
+    mask = rng.integers(0, 21, (40, 50), np.uint8)
+    savemat(path, {"GTcls": {"Segmentation": mask, "Boundaries": 0}}, do_compression=True)
+    np.testing.assert_array_equal(sbd.read_mask(path), mask)
+    whole = path.read_bytes()
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), 3):
+            damaged[position] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(1, len(whole) + 1)])
+        with contextlib.suppress(DataError):
+            assert sbd.read_mask(path).dtype == np.uint8

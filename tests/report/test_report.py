@@ -266,6 +266,10 @@ def test_time_includes_that_of_the_run_whose_weights_were_used(tmp_path):
     assert runs.training_seconds("scratch_final_longer") == alone[0] + alone[1]
     assert runs.training_seconds("vgg16_full") == alone[2]
     assert runs.training_seconds("scratch_final_48px") is None
+    made_up.write(tmp_path, ["scratch_distilled", "scratch_final-seed2"])
+    runs = Runs(tmp_path)
+    needed = ("scratch_distilled", "scratch_final", "scratch_final-seed1", "scratch_final-seed2")
+    assert runs.training_seconds("scratch_distilled") == sum(runs.get(name, "cost.seconds") for name in needed)
 
 
 def test_made_up_files_are_like_the_committed_ones(tmp_path):

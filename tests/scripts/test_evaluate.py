@@ -10,6 +10,7 @@ from small_runs import SCRATCH, run
 from hw2 import files, runs
 from hw2.errors import ResultsError
 from hw2.metrics import classification
+from hw2.tasks import segmentation
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("evaluate", ROOT / "scripts" / "evaluate.py")
@@ -67,6 +68,35 @@ def test_an_interruption_keeps_the_old_record(folder, monkeypatch):
 def test_refusals_say_what_to_do(folder):
     with pytest.raises(ResultsError, match=r"no finished run.*train_all\.py"):
         script.evaluate(folder.parent / "absent", None)
+    model = (folder / "model.keras").read_bytes()
     (folder / "model.keras").unlink()
     with pytest.raises(ResultsError, match=r"no stored model.*--force"):
         script.evaluate(folder, None)
+    # a damaged run is not certified anew
+    (folder / "model.keras").write_bytes(model)
+    history = (folder / "history.csv").read_bytes()
+    (folder / "history.csv").write_bytes(history[:-20])
+    with pytest.raises(ResultsError, match=r"is damaged: history\.csv has"):
+        script.evaluate(folder, None)
+    assert runs.damage(folder)
+
+
+def test_baselines_of_other_data_are_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "seg_baselines"
+    folder.mkdir()
+    data = {"source": "voc2012-subset", "train": 12, "validation": 3, "test": 4}
+    files.write_json(folder / "config.json", {"task": "baselines", "data": data})
+    files.write_json(folder / "metrics.json", {})
+    runs.write_final(folder, "2026-01-01")
+    monkeypatch.setattr(segmentation, "count_data", lambda config, data_dir: data | {"test": 1449})
+    with pytest.raises(ResultsError, match=r"data\.test: 4 in results, 1449 now"):
+        script.evaluate(folder, None)
+    assert runs.damage(folder, digests=True) == []
+
+
+def test_another_backend_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "scratch_plain"])
+    with pytest.raises(SystemExit, match="2"):
+        script.parse_arguments()
+    assert "KERAS_BACKEND is torch; this measures with tensorflow or jax" in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_verify_names_every_changed_file(finished):
     assert (code, err) == (0, "") and "1 of 1 finished runs" in out
     (finished / "metrics.json").write_text(" " * (finished / "metrics.json").stat().st_size)
     code, out, err = train_all("--verify", "--results", finished.parent)
-    assert code == 1 and "vgg16_features_linear: metrics.json has another content" in err and "0 of 1" in out
+    assert code == 1 and "vgg16_features_linear: metrics.json has changed" in err and "0 of 1" in out
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,8 @@ def test_verify_names_every_changed_file(finished):
     [
         (("--only", "vgg61"), "there is no experiment vgg61; --list"),
         (("--seed", "-1"), "argument --seed"),
+        (("--seed", "1000"), "1000 is not a number from 0 to 999"),
+        (("--verify", "--results", "a/typo"), "--results: there is no folder a/typo"),
         (("--ray", "local", "--jobs", "2"), "--ray goes neither with --jobs"),
         (("--jobs", "2", "--force"), "--jobs takes a number from 1; with --force it must be 1"),
     ],

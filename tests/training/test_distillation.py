@@ -6,9 +6,9 @@ import pytest
 from scipy.special import softmax
 from small_runs import TINY, run
 
-from hw2 import files
+from hw2 import files, runs
 from hw2.data import splits
-from hw2.errors import TrainingError
+from hw2.errors import ResultsError, TrainingError
 from hw2.training.distillation import mean_answers
 from hw2.training.run import training_targets
 
@@ -55,3 +55,13 @@ def test_a_student_trains_and_records_its_teachers(teachers):
     assert (config["teachers"], config["teacher_share"]) == (["teacher0", "teacher1"], 0.5)
     losses = [files.read_csv(teachers / name / "history.csv")[0]["loss"] for name in ("teacher0", "student")]
     assert losses[1] != losses[0]  # the same seed and images, other targets
+    # --force discards a finished run only if its teachers are there
+    model = (teachers / "teacher1" / "model.keras").rename(teachers.parent / "model.keras")
+    with pytest.raises(TrainingError, match="teacher1"):
+        run(teachers.parent, learned, "student", force=True)
+    assert runs.run_state(teachers / "student") == "finished" and runs.damage(teachers / "student") == []
+    # and a damaged teacher is named
+    (teachers / "teacher1" / "model.keras").write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(ResultsError, match=r"teacher1.model\.keras cannot be loaded"):
+        mean_answers([teachers / "teacher1"], np.zeros((1, 32, 32, 3), np.uint8))
+    model.rename(teachers / "teacher1" / "model.keras")

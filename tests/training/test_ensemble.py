@@ -91,17 +91,31 @@ def test_a_member_that_was_trained_again_counts(members):
     assert runs.run_state(folder / "ab") == "finished"  # nothing is lost
 
 
+def test_a_failure_keeps_the_earlier_record(members, monkeypatch):
+    folder, _ = members
+    config = CONFIG | {"members": ["a", "b"]}
+    ensemble.run("kept", config, results_dir=folder)
+
+    def interrupted(logits):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ensemble, "combine_members", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.run("kept", config, results_dir=folder, force=True)
+    assert runs.run_state(folder / "kept") == "finished" and runs.damage(folder / "kept", digests=True) == []
+
+
 def test_missing_and_foreign_members_are_explained(members):
     folder, labels = members
-    with pytest.raises(ResultsError, match=r"needs the logits of d-seed1, which is not finished.*--only d$"):
+    with pytest.raises(ResultsError, match=r"(?s)the logits of d-seed1, which is not finished.*--only d --seed 1$"):
         ensemble.run("e", CONFIG | {"members": ["a", "d-seed1"]}, results_dir=folder)
     (folder / "b" / runs.LOGITS).unlink()  # as in a fresh clone
-    with pytest.raises(ResultsError, match=r"logits of b, which is stored without logits.*--only b --force"):
+    with pytest.raises(ResultsError, match=r"(?s)of b, which is stored without logits.*--only b --seed 0 --force$"):
         ensemble.run("i", CONFIG | {"members": ["a", "b"]}, results_dir=folder)
     fewer = {part: values[:-1] for part, values in labels.items()}
     write_member(folder, "f", {part: np.eye(100)[values] for part, values in fewer.items()}, fewer)
     with pytest.raises(ResultsError, match="f was not evaluated on the same images as a"):
         ensemble.run("g", CONFIG | {"members": ["a", "f"]}, results_dir=folder)
     assert runs.run_state(folder / "g") != "finished"
-    with pytest.raises(ResultsError, match="a, c had another budget than gpu"):
+    with pytest.raises(ResultsError, match="a, c were trained with a budget other than gpu"):
         ensemble.run("h", CONFIG | {"members": ["a", "c"], "budget": "gpu"}, results_dir=folder)

@@ -17,7 +17,7 @@ from hw2.metrics.classification import classification_figures
 from hw2.models import registry
 from hw2.models.scratch import adapt_whitening
 from hw2.tasks import classification
-from hw2.training.run import build_model
+from hw2.training.run import build_model, with_data_counts
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,9 @@ def test_more_data_is_another_run(finished, monkeypatch):
         run(folder, VGG16)
     monkeypatch.setattr(classification, "data_is_here", lambda config, data_dir: False)
     assert run(folder, VGG16) == metrics
+    # a run that is trained again records the data that it trains on
+    assert with_data_counts(VGG16, classification, None, folder / "results" / "small")["data"]["train"] == 96
+    assert with_data_counts(VGG16, classification, None, None)["data"]["train"] == 192
 
 
 @pytest.mark.parametrize("name", ["config.json", "predictions.npz", "history.csv", "model.keras", "final.json"])

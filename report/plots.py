@@ -254,6 +254,7 @@ def overview(runs, classifiers, segmenters):
     if not runs.first((*classifiers, *segmenters)):
         return waiting(classifiers)
     fig, axes = subplots(1, 2, figsize=(WIDTH, 2.75), width_ratios=(1.35, 1))
+    labels = []
     for ax, names, figure in zip(axes, (classifiers, segmenters), ("accuracy", "iou"), strict=True):
         found = [run for name in names for run in runs.seeds(name) if runs.training_seconds(run)]
         found = [run for run in found if runs.get(run, f"test.{figure}") is not None]
@@ -262,11 +263,8 @@ def overview(runs, classifiers, segmenters):
         for run in found:
             colour = family(run)[0]
             ax.plot(cost[run], runs.get(run, f"test.{figure}"), "o", color=colour, markersize=5, alpha=0.6, mew=0)
-        for run in front(runs, cost, f"validation.{figure}"):
-            ax.annotate(
-                title(run, width), (cost[run], runs.get(run, f"test.{figure}")), (-4, 4), textcoords="offset points",
-                ha="right", va="bottom", fontsize=7, color=INK, linespacing=0.95,
-            )  # fmt: skip
+        dots = {run: (cost[run], runs.get(run, f"test.{figure}")) for run in found}
+        labels.append((ax, {title(run, width): dots[run] for run in front(runs, cost, f"validation.{figure}")}, dots))
         ax.set(xscale="log", xlabel="training time (min, logarithmic)")
         ax.set_title("CIFAR-100: test accuracy" if figure == "accuracy" else "VOC: foreground IoU")
         ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
@@ -282,7 +280,39 @@ def overview(runs, classifiers, segmenters):
     present = dict.fromkeys(family(run) for run in runs.first((*classifiers, *segmenters)))
     handles = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in present]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    fig.canvas.draw()  # the axes get their final places
+    for ax, names, dots in labels:
+        name_dots(ax, names, list(dots.values()))
     return fig
+
+
+PLACES = (("right", "bottom"), ("right", "center"), ("left", "top"), ("left", "center"), ("right", "top"))
+
+
+def name_dots(ax, names, dots):
+    """Write each name beside its dot, where it covers the fewest names and dots and stays within the axes.
+
+    names: {text: (x, y)}. dots: all (x, y). Call it when the axes have their final limits and places.
+    """
+    taken, pixels = [], ax.transData.transform(dots)
+    for text, point in reversed(names.items()):  # the best first
+        found = []
+        for horizontal, vertical in PLACES:
+            shift = ({"right": -4, "left": 4}[horizontal], {"bottom": 4, "center": 0, "top": -4}[vertical])
+            label = ax.annotate(
+                text, point, shift, textcoords="offset points", ha=horizontal, va=vertical, fontsize=7, color=INK,
+                linespacing=0.95,
+            )  # fmt: skip
+            box = label.get_window_extent().padded(3)
+            covered = (
+                sum(box.overlaps(other) for other in taken) + (not box.x1 <= ax.bbox.x1) + (not box.y1 <= ax.bbox.y1)
+            )
+            found.append((covered, sum(box.contains(*pixel) for pixel in pixels), len(found), label, box))
+        *_, chosen, box = min(found, key=lambda place: place[:3])
+        for *_, label, _ in found:
+            if label is not chosen:
+                label.remove()
+        taken.append(box)
 
 
 def front(runs, cost, path, step=0.025):

@@ -32,6 +32,7 @@ ROWS = (  # model in words, experiment, figure
     ("U-Net", "seg_unet_scratch", "test.dataset.iou"),
     ("U-Net on VGG16", "seg_unet_vgg16_bilinear", "test.dataset.iou"),
     ("U-Net on MobileNetV2", "seg_unet_mobilenetv2_transpose", "test.dataset.iou"),
+    ("light net on MobileNetV2, larger images", "seg_mobilenetv2", "test.dataset.iou"),
     ("light net on MobileNetV2", "seg_mobilenetv2_classes", "test.iou"),
 )
 FIGURES = {

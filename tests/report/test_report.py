@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ import tables  # noqa: E402
 import words  # noqa: E402
 from cells import CELL, INLINE, PAGES, source  # noqa: E402
 from claims import Comparisons  # noqa: E402
-from runs import CHAPTERS, Runs, runs_of  # noqa: E402
+from runs import CHAPTERS, CLASSIFIERS, SEGMENTERS, Runs, runs_of  # noqa: E402
 
 ARTICLE = {"pages of the PDF": 15, "words": 5000, "figures": 12, "tables": 6}
 QUESTIONS = (
@@ -211,6 +212,20 @@ def test_the_picture_names_runs_that_beat_all_cheaper_ones(tmp_path):
 
 
 # the tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_names_in_the_picture_do_not_overlap(tmp_path):
+    """Segmenters whose dots are close to each other in time and IoU."""
+    names = ["seg_book_transpose", "seg_unet_scratch", "seg_unet_mobilenetv2_transpose", "seg_mobilenetv2"]
+    made_up.write(tmp_path, names)
+    for name, iou, minutes in zip(names, (0.5, 0.53, 0.745, 0.775), (9.5, 11, 14, 31), strict=True):
+        changes = {"test__iou": iou, "validation__iou": iou, "cost__seconds": 60 * minutes}
+        made_up.change_metrics(tmp_path, name, **changes)
+    fig = plots.overview(Runs(tmp_path), CLASSIFIERS, SEGMENTERS)
+    boxes = {text.get_text(): text.get_window_extent() for text in fig.axes[1].texts}
+    assert len(boxes) == len(names)
+    for (one, box), (other, another) in combinations(boxes.items(), 2):
+        assert not box.overlaps(another), (one, other)
 
 
 def test_columns_are_as_wide_as_their_texts():

@@ -292,7 +292,7 @@ def machine_in_words(machine):
     return ", ".join([*cores, machine["precision"].removeprefix("mixed_")])
 
 
-def geometry(sizes=(32, 64, 96, 224)):
+def geometry(sizes=(32, 64, 128, 224)):
     """Receptive field and stride at the end of each block of VGG16, and the side of its map by image size."""
     rows = [
         {

@@ -9,6 +9,7 @@ DECODERS = {"transpose": "transposed convolution", "bilinear": "bilinear up-samp
 BASELINES = {
     "all_background": "Everything is background",
     "centred_ellipse": "An ellipse in the centre",
+    "all_foreground": "Everything is foreground",
     "grabcut": "GrabCut, without training",
 }
 NETWORKS = {

@@ -312,7 +312,7 @@ def classes(c, names):
     rows = [
         {
             "classes": f"{c.mean(name, 'data.classes'):.0f}",
-            "training images": c.mean(name, "data.train"),
+            "training images": c.mean(name, "data.train") * c.mean(name, "data.classes") / 100,  # of these classes
             "epochs": c.mean(name, "cost.epochs"),
             "training accuracy (%)": c.mean(name, "train"),
             "test accuracy (%)": c.mean(name),

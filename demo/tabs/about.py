@@ -41,7 +41,7 @@ networks look for objects like those that they were trained on; a landscape may 
 <h2>Your pictures</h2>
 <p>A picture that you upload is sent to the computer that runs this page and to nobody else. It is deleted after
 about {store.KEEP_SECONDS // 60} minutes, and when the server stops. It is not used for training. The page
-contacts no other server. A file may have up to {max_upload_mb:g} MB.</p>
+contacts no other server. A file may be up to {max_upload_mb:g} MB.</p>
 <p>The address of the page names the model and the example that you chose, so you can pass the address on. It does not
 carry pictures that you upload.</p>
 <h2>Licence</h2>

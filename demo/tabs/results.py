@@ -31,6 +31,11 @@ DIGITS = {"Accuracy, %": 2, "Top 5, %": 2, "Superclass, %": 2, "ECE, %": 2, "IoU
 DIGITS |= {"Weights, M": 2, "Minutes": 1}
 
 
+def test_images(data):
+    """Return the number of test images of a run's classes; in its metrics, `data` counts those of all 100 classes."""
+    return data["test"] * (data["classes"] / 100 if data["source"] == "cifar100" else 1)
+
+
 def board(finished, results_dir=None):
     """Return `(classification rows, segmentation rows)` of the test figures. finished: {name: metrics}.
 
@@ -49,7 +54,7 @@ def board(finished, results_dir=None):
                 shown = [
                     round(100 * test[key], 2) for key in ("accuracy", "top5_accuracy", "superclass_accuracy", "ece")
                 ]
-                margin = 196 * math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / metrics["data"]["test"])
+                margin = 196 * math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / test_images(metrics["data"]))
                 interval = f"{shown[0] - margin:.1f} to {shown[0] + margin:.1f}"
                 title = names.title(metrics, config, view or None)
                 run = f"{name}+{view}" if view else name

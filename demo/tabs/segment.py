@@ -142,8 +142,8 @@ def tab(container, picture, models):
     )
     with gr.Row():
         button = gr.Button("Segment", variant="primary", elem_id="segment-button", min_width=120)
-        full = gr.Button("Cut out in full size", elem_id="segment-full", min_width=120)
-    file = gr.File(label="Cut-out in full size", visible=False, interactive=False)
+        full = gr.Button("Cut out at full size", elem_id="segment-full", min_width=120)
+    file = gr.File(label="Full-size cut-out", visible=False, interactive=False)
     with gr.Accordion("Compare with a mask of your own", open=False):
         components.text_block("<p class='note'>Black and white, or in the colours of PASCAL VOC.</p>")
         truth = components.picture_input(

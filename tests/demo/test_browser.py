@@ -282,7 +282,7 @@ def test_segment(view):
     wait_for_another(view, ".figures dd", before)
     assert view.locator(".toast-body").count() == 0
     view.get_by_alt_text("The foreground on the chosen background").wait_for()
-    view.get_by_role("button", name="Cut out in full size").click()
+    view.get_by_role("button", name="Cut out at full size").click()
     view.get_by_text("aeroplane-full-size-cut-out").first.wait_for()
     finish(view, "segment")
 

@@ -137,7 +137,7 @@ def test_a_model_that_fails_to_load_is_explained(tmp_path):
         for name, content in members.items():
             archive.writestr(name, content)
     assert why_unusable(tmp_path / "odd-seed1") is None  # found only when the weights are read
-    with pytest.raises(ModelError, match=r"odd-seed1 cannot be loaded.*--only odd --force"):
+    with pytest.raises(ModelError, match=r"odd-seed1 cannot be loaded.*--only odd --seed 1 --force"):
         predict.load(tmp_path / "odd-seed1")
 
 

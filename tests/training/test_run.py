@@ -272,7 +272,7 @@ def test_weights_of_another_run(scratch, tmp_path):
         run(folder, config | {"weights": "absent"}, "other", force=True)
     assert runs.run_state(folder / "results" / "other") == "finished"
     (folder / "results" / "other" / "model.keras").unlink()  # as in a fresh clone
-    with pytest.raises(TrainingError, match="--only other --force"):
+    with pytest.raises(TrainingError, match="--only other --seed 0 --force"):
         run(folder, config | {"weights": "other"}, "fifth")
 
 

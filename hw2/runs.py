@@ -65,10 +65,7 @@ def open_run(folder, config):
     for leftover in folder.glob(".writing-*"):  # a process was killed while it wrote these
         leftover.unlink()
     if (folder / FINAL).exists():
-        if problems := damage(folder):
-            raise ResultsError(
-                f"{folder} is damaged: {'; '.join(problems)}. Restore the files, or train the run again with --force."
-            )
+        refuse_damage(folder)
         (folder / STATE).unlink(missing_ok=True)
         return True
     if found is None:
@@ -122,6 +119,14 @@ def damage(folder, digests=False):
         elif digests and digest(path) != recorded["sha256"]:
             problems.append(f"{name} has changed since the run was finished")
     return problems
+
+
+def refuse_damage(folder, digests=False):
+    """Raise ResultsError if something is wrong with the files of a finished run. digests: see `damage`."""
+    if problems := damage(folder, digests):
+        raise ResultsError(
+            f"{folder} is damaged: {'; '.join(problems)}. Restore the files, or train the run again with --force."
+        )
 
 
 def digest(path):

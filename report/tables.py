@@ -12,6 +12,7 @@ from claims import DASH, signed
 from plots import receptive_fields
 from words import word
 
+from hw2.experiments.costs import image_counts
 from hw2.experiments.schema import experiment_of
 from hw2.files import read_json
 
@@ -260,7 +261,7 @@ def speed(path):
     """The rows of a benchmark file that compare our layers, Keras' own and PyTorch, in images a second, by machine."""
     rows = []
     for measured in read_json(path)["machines"] if path.exists() else ():
-        machine = machine_in_words(measured["machine"])
+        machine = machine_in_words(measured["machine"]["processor"], measured["machine"]["precision"])
         for row in measured["rows"].values():
             found = {name: variant.get("median") for name, variant in row.get("variants", {}).items()}
             if found.get("ours") and found.get("pytorch"):
@@ -281,15 +282,18 @@ def speed(path):
 def trained_on(runs, run):
     """Return the machine that trained a run in words, or a dash where it is not recorded."""
     device, precision = runs.get(run, "cost.device"), runs.get(run, "precision")
-    return machine_in_words({"processor": device, "precision": precision}) if device and precision else DASH
+    return machine_in_words(device, precision) if device and precision else DASH
 
 
-def machine_in_words(machine):
-    """Return the units for matrix products and the number format of a machine: "2 cores, AMX, bfloat16"."""
-    name, _, features = machine["processor"].rpartition(" (")
+def machine_in_words(processor, precision):
+    """Return the units for matrix products and the number format of a machine: "2 cores, AMX, bfloat16".
+
+    processor: as `hw2.hardware.device_name` tells it. precision: the Keras dtype policy.
+    """
+    name, _, features = processor.rpartition(" (")
     units = [unit for flag, unit in (("amx", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in features]
-    cores = [name.rpartition(", ")[2], units[0]] if name and units else [machine["processor"]]
-    return ", ".join([*cores, machine["precision"].removeprefix("mixed_")])
+    cores = [name.rpartition(", ")[2], units[0]] if name and units else [processor]
+    return ", ".join([*cores, precision.removeprefix("mixed_")])
 
 
 def geometry(sizes=(32, 64, 128, 224)):
@@ -312,7 +316,7 @@ def classes(c, names):
     rows = [
         {
             "classes": f"{c.mean(name, 'data.classes'):.0f}",
-            "training images": c.mean(name, "data.train") * c.mean(name, "data.classes") / 100,  # of these classes
+            "training images": image_counts(c.runs.config(c.named(name)[0]))[0],
             "epochs": c.mean(name, "cost.epochs"),
             "training accuracy (%)": c.mean(name, "train"),
             "test accuracy (%)": c.mean(name),

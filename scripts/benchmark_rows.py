@@ -115,9 +115,8 @@ def torch_is_here():
 
 def without_torch():
     """Return the entry of the variant "pytorch" where PyTorch is not measured, else an empty dictionary."""
-    if torch_is_here():
-        return {}
-    return {"pytorch": {"not_measured": NO_TORCH if gpu_compute_capability() is None else ON_GPU}}
+    why = NO_TORCH if gpu_compute_capability() is None else ON_GPU
+    return {} if torch_is_here() else {"pytorch": {"not_measured": why}}
 
 
 def features(in_turn):

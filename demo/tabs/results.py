@@ -9,6 +9,7 @@ import names
 import pandas as pd
 
 from hw2 import files, runs
+from hw2.experiments.costs import image_counts
 
 COLOURS = ("#1d6f72", "#c8553d", "#8a6d1f", "#5b5ea6", "#3f7d3a", "#a2487a", "#4a6fa5", "#7a5640", "#6b7b1e", "#555f61")
 QUANTITIES = {
@@ -31,11 +32,6 @@ DIGITS = {"Accuracy, %": 2, "Top 5, %": 2, "Superclass, %": 2, "ECE, %": 2, "IoU
 DIGITS |= {"Weights, M": 2, "Minutes": 1}
 
 
-def test_images(data):
-    """Return the number of test images of a run's classes; in its metrics, `data` counts those of all 100 classes."""
-    return data["test"] * (data["classes"] / 100 if data["source"] == "cifar100" else 1)
-
-
 def board(finished, results_dir=None):
     """Return `(classification rows, segmentation rows)` of the test figures. finished: {name: metrics}.
 
@@ -54,7 +50,8 @@ def board(finished, results_dir=None):
                 shown = [
                     round(100 * test[key], 2) for key in ("accuracy", "top5_accuracy", "superclass_accuracy", "ece")
                 ]
-                margin = 196 * math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / test_images(metrics["data"]))
+                *_, images = image_counts(metrics)
+                margin = 196 * math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / images)
                 interval = f"{shown[0] - margin:.1f} to {shown[0] + margin:.1f}"
                 title = names.title(metrics, config, view or None)
                 run = f"{name}+{view}" if view else name

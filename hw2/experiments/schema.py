@@ -145,9 +145,8 @@ def experiment_of(run):
 
 def training_command(run, force=False):
     """Return the command that trains one run. force: even if it is finished."""
-    name = experiment_of(run)
-    seed = run.removeprefix(name).removeprefix("-seed") or 0
-    return f"python scripts/train_all.py --only {name} --seed {seed}{' --force' if force else ''}"
+    name, _, seed = run.partition("-seed")
+    return f"python scripts/train_all.py --only {name} --seed {seed or 0}{' --force' if force else ''}"
 
 
 def check(entries):

@@ -131,3 +131,11 @@ def test_examples_are_files_with_terms():
     assert named | {"README.md"} == {path.name for path in EXAMPLES.iterdir()}
     text = (EXAMPLES / "README.md").read_text()
     assert all(name.partition(".")[0] in text for name in named)
+
+
+def test_the_interval_of_an_accuracy_counts_the_images_of_its_classes():
+    config = factories.configuration("scratch_residual_10classes", "classification", classes=10)
+    metrics, _, _ = factories.classifier(config)
+    metrics["test"]["accuracy"] = 0.5
+    ((_, accuracy, interval, *_),), _ = results.board({"scratch_residual_10classes": metrics})
+    assert accuracy == 50 and interval == "46.9 to 53.1"  # of 1,000 images

@@ -211,9 +211,6 @@ def test_the_picture_names_runs_that_beat_all_cheaper_ones(tmp_path):
     assert chosen == ["vgg16_features_linear", "scratch_final"]  # not the one that is best but for half a point
 
 
-# the tables -----------------------------------------------------------------------------------------------------------
-
-
 def test_names_in_the_picture_do_not_overlap(tmp_path):
     """Segmenters whose dots are close to each other in time and IoU."""
     names = ["seg_book_transpose", "seg_unet_scratch", "seg_unet_mobilenetv2_transpose", "seg_mobilenetv2"]
@@ -226,6 +223,9 @@ def test_names_in_the_picture_do_not_overlap(tmp_path):
     assert len(boxes) == len(names)
     for (one, box), (other, another) in combinations(boxes.items(), 2):
         assert not box.overlaps(another), (one, other)
+
+
+# the tables -----------------------------------------------------------------------------------------------------------
 
 
 def test_columns_are_as_wide_as_their_texts():
@@ -245,6 +245,13 @@ def test_a_net_is_compared_with_an_earlier_row(tmp_path):
     dash = "\N{EN DASH}"
     assert found == [("1", "plain net", dash), ("2", "augmentation added", dash), ("3", "twice the depth", "2")]
     assert [row[5] == dash for row in cells_of] == [True, True, False]
+
+
+def test_the_images_of_fewer_classes_are_counted(tmp_path):
+    names = ["scratch_residual_10classes", "scratch_residual"]
+    html = tables.classes(Comparisons(Runs(made_up.write(tmp_path, names))), names).html
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)[1:]]
+    assert [row[:2] for row in rows] == [["10", "4,500"], ["100", "45,000"]]
 
 
 # the runs -------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -42,7 +43,11 @@ def serve():
     def start(folder, mcp=False):
         blocks = page.build(catalogue(folder), folder)
         started.append(blocks)
-        _, address, _ = blocks.launch(**page.launch_options(2), prevent_thread_lock=True, mcp_server=mcp)
+        with socket.socket() as free:  # from the system: of two processes that look for Gradio's first, one would fail
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        options = page.launch_options(2)
+        _, address, _ = blocks.launch(**options, server_port=port, prevent_thread_lock=True, mcp_server=mcp)
         return blocks, address
 
     yield start

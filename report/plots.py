@@ -258,13 +258,12 @@ def overview(runs, classifiers, segmenters):
     for ax, names, figure in zip(axes, (classifiers, segmenters), ("accuracy", "iou"), strict=True):
         found = [run for name in names for run in runs.seeds(name) if runs.training_seconds(run)]
         found = [run for run in found if runs.get(run, f"test.{figure}") is not None]
-        width = 18 if figure == "accuracy" else 21  # of names, in characters
         cost = {run: runs.training_seconds(run) / 60 for run in found}
         for run in found:
             colour = family(run)[0]
             ax.plot(cost[run], runs.get(run, f"test.{figure}"), "o", color=colour, markersize=5, alpha=0.6, mew=0)
         dots = {run: (cost[run], runs.get(run, f"test.{figure}")) for run in found}
-        labels.append((ax, {title(run, width): dots[run] for run in front(runs, cost, f"validation.{figure}")}, dots))
+        labels.append((ax, {title(run, 18): dots[run] for run in front(runs, cost, f"validation.{figure}")}, dots))
         ax.set(xscale="log", xlabel="training time (min, logarithmic)")
         ax.set_title("CIFAR-100: test accuracy" if figure == "accuracy" else "VOC: foreground IoU")
         ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
@@ -303,10 +302,10 @@ def name_dots(ax, names, dots):
                 text, point, shift, textcoords="offset points", ha=horizontal, va=vertical, fontsize=7, color=INK,
                 linespacing=0.95,
             )  # fmt: skip
-            box = label.get_window_extent().padded(3)
-            covered = (
-                sum(box.overlaps(other) for other in taken) + (not box.x1 <= ax.bbox.x1) + (not box.y1 <= ax.bbox.y1)
-            )
+            box = label.get_window_extent()
+            outside = sum((box.x0 < ax.bbox.x0, box.x1 > ax.bbox.x1, box.y0 < ax.bbox.y0, box.y1 > ax.bbox.y1))
+            box = box.padded(3)
+            covered = outside + sum(box.overlaps(other) for other in taken)
             found.append((covered, sum(box.contains(*pixel) for pixel in pixels), len(found), label, box))
         *_, chosen, box = min(found, key=lambda place: place[:3])
         for *_, label, _ in found:

@@ -211,18 +211,22 @@ def test_the_picture_names_runs_that_beat_all_cheaper_ones(tmp_path):
     assert chosen == ["vgg16_features_linear", "scratch_final"]  # not the one that is best but for half a point
 
 
-def test_names_in_the_picture_do_not_overlap(tmp_path):
-    """Segmenters whose dots are close to each other in time and IoU."""
-    names = ["seg_book_transpose", "seg_unet_scratch", "seg_unet_mobilenetv2_transpose", "seg_mobilenetv2"]
+@pytest.mark.parametrize(
+    "unet, minutes", [("seg_unet_mobilenetv2_transpose", 14), ("seg_unet_mobilenetv2_bilinear", 10.6)]
+)
+def test_names_in_the_picture_neither_overlap_nor_leave_the_axes(tmp_path, unet, minutes):
+    """Segmenters whose dots are close to each other in time and IoU, or near the left edge."""
+    names = ["seg_book_transpose", "seg_unet_scratch", unet, "seg_mobilenetv2"]
     made_up.write(tmp_path, names)
-    for name, iou, minutes in zip(names, (0.5, 0.53, 0.745, 0.775), (9.5, 11, 14, 31), strict=True):
-        changes = {"test__iou": iou, "validation__iou": iou, "cost__seconds": 60 * minutes}
+    for name, iou, cost in zip(names, (0.5, 0.53, 0.745, 0.775), (9.5, 10.5, minutes, 31), strict=True):
+        changes = {"test__iou": iou, "validation__iou": iou, "cost__seconds": 60 * cost}
         made_up.change_metrics(tmp_path, name, **changes)
-    fig = plots.overview(Runs(tmp_path), CLASSIFIERS, SEGMENTERS)
-    boxes = {text.get_text(): text.get_window_extent() for text in fig.axes[1].texts}
+    axes = plots.overview(Runs(tmp_path), CLASSIFIERS, SEGMENTERS).axes[1]
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
     assert len(boxes) == len(names)
     for (one, box), (other, another) in combinations(boxes.items(), 2):
         assert not box.overlaps(another), (one, other)
+    assert all(box.x0 >= axes.bbox.x0 and box.x1 <= axes.bbox.x1 for box in boxes.values())
 
 
 # the tables -----------------------------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student_t
-from words import word
 
 from hw2 import files
+from hw2.experiments import title_of
 from hw2.experiments.schema import experiment_of
 from hw2.labels import VOC_CLASSES, VOID
 
@@ -405,7 +405,7 @@ class Comparisons:
         return Evidence(
             ("best", name, tuple(among), on),
             first == name if name in found and len(found) > 1 else None,
-            f"it is the {word(first)}" if first else "",
+            f"it is the {title_of(first)}" if first else "",
         )
 
     # the claims of the text -------------------------------------------------------------------------------------------
@@ -488,7 +488,7 @@ def note(text):
 
 def pending(runs, *names):
     """Return a note that names the experiments of a section that have no finished run, or ""."""
-    absent = [word(name) for name in names if not runs.seeds(name)]
+    absent = [title_of(name) for name in names if not runs.seeds(name)]
     return note(f"Not measured yet: {'; '.join(absent)}.") if absent else Text("")
 
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 from scipy.ndimage import gaussian_filter
-from words import word
 
 from hw2.data.thumbnails import decode
+from hw2.experiments import title_of
 from hw2.experiments.schema import experiment_of
 from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF, CIFAR100_SUPERCLASSES, VOC_CLASSES, VOC_PALETTE, VOID
 
@@ -76,7 +76,7 @@ def subplots(rows=1, columns=1, *, figsize, layout=None, **settings):
 def waiting(names, height=1.1):
     """Return an empty panel that names the experiments that it waits for."""
     fig, ax = subplots(figsize=(WIDTH, height), layout="none")
-    shown = ", ".join(map(word, names[:2])) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    shown = ", ".join(map(title_of, names[:2])) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
     ax.text(0.5, 0.5, f"waits for\n{shown}", ha="center", va="center", color=GREY, fontsize=8)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
@@ -87,7 +87,7 @@ def waiting(names, height=1.1):
 
 def title(run, width=24):
     """Return the words for a run, broken into lines that fit above a panel."""
-    return textwrap.fill(word(experiment_of(run)), width)
+    return textwrap.fill(title_of(experiment_of(run)), width)
 
 
 def percent_axis(axis, decimals=0):
@@ -167,7 +167,7 @@ def validation_losses(runs, names):
     heights = spread(ends, 0.045 * (high - low))
     ax.set_ylim(bottom=np.exp(min(low, heights.min() - 0.04 * (high - low))))
     for name, colour, height in zip(found, colours, np.exp(heights), strict=True):
-        ax.text(1.03 * last, height, word(experiment_of(name)), color=colour, fontsize=7.5, va="center")
+        ax.text(1.03 * last, height, title_of(experiment_of(name)), color=colour, fontsize=7.5, va="center")
     ax.set(xlabel="epoch", ylabel="validation loss (nats, logarithmic)", xlim=(0, 1.35 * last))
     return fig
 
@@ -184,7 +184,7 @@ def accuracies(runs, comparisons, names, colours=None):
         ax.plot([mean, mean], [row - 0.3, row + 0.3], color=colour, linewidth=2)
         ax.plot(values, [row] * len(values), "o", color=colour, markersize=4.5, alpha=0.55, markeredgewidth=0)
         ax.text(max(values), row, f"   {100 * mean:.1f} %", va="center", fontsize=8, color=INK)
-    ax.set_yticks(range(len(found)), [word(name) for name in found])
+    ax.set_yticks(range(len(found)), [title_of(name) for name in found])
     ax.set_ylim(len(found) - 0.5, -0.5)
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.1 * (high - low))
@@ -416,11 +416,11 @@ def ensembles(runs, names):
         for size, row in zip(sizes, rows, strict=True):
             left.annotate(f"{100 * row['mean']:.1f}", (size, row["mean"]), (4, -5), textcoords="offset points",
                           ha="left", va="top", fontsize=8, color=BLUE)  # fmt: skip
-        left.set(title=word(name), xlabel="members", ylabel="test accuracy", xticks=sizes)
+        left.set(title=title_of(name), xlabel="members", ylabel="test accuracy", xticks=sizes)
         left.margins(0.17, 0.2)
         percent_axis(left.yaxis)
         shares = np.array(runs.get(name, "disagreement"))
-        members = [word(member) for member in runs.get(name, "members")]
+        members = [title_of(member) for member in runs.get(name, "members")]
         members = [text if name == "ensemble_mixed" else f"seed {index}" for index, text in enumerate(members)]
         shown = np.where(np.eye(len(shares), dtype=bool), np.nan, 100 * shares)
         heatmap(right, shown, members, "{:.0f}")
@@ -549,7 +549,7 @@ def robustness(runs, names):
     percent_axis(np.atleast_1d(axes)[0].yaxis)
     np.atleast_1d(axes)[len(kinds) // 2].set_xlabel("strength (0: as it is)")
     handles = [Line2D([], [], color=colour, marker="o", markersize=3) for colour in colours]
-    fig.legend(handles, [word(experiment_of(name)) for name in found], loc="outside lower center", ncols=3)
+    fig.legend(handles, [title_of(experiment_of(name)) for name in found], loc="outside lower center", ncols=3)
     return fig
 
 
@@ -766,7 +766,7 @@ def dice_and_iou(runs, names):
     for name in found:
         values = np.sort(runs.images(name)["iou"].dropna())
         shares, colour = np.arange(1, len(values) + 1) / len(values), NETS.get(experiment_of(name), GREY)
-        axes[1].plot(values, shares, color=colour, label=word(name))
+        axes[1].plot(values, shares, color=colour, label=title_of(name))
     axes[1].set(title="images with an IoU of at most ...", xlabel="IoU", xlim=(0, 1), ylim=(0, 1))
     percent_axis(axes[1].yaxis)
     if found:
@@ -782,7 +782,7 @@ def precision_recall(runs, names):
     fig, ax = subplots(figsize=(WIDTH, 2.8))
     for name in found:
         arrays, colour = runs.arrays(name), NETS.get(experiment_of(name), GREY)
-        ax.plot(arrays["curve_recall"], arrays["curve_precision"], color=colour, label=word(name))
+        ax.plot(arrays["curve_recall"], arrays["curve_precision"], color=colour, label=title_of(name))
         threshold = runs.get(name, "threshold")
         if threshold is not None:
             nearest = np.argmin(np.abs(arrays["curve_threshold"] - threshold))
@@ -809,7 +809,7 @@ def decoders(runs, pairs):
                 values = [runs.get(run, path) for run in runs.seeds(name)]
                 values = [value for value in values if value is not None]
                 ax.plot([index + offset] * len(values), values, "o", color=colour, markersize=5)
-        labels = [textwrap.fill(word(pair[0]).removesuffix(", transposed"), 11) for pair in found]
+        labels = [textwrap.fill(title_of(pair[0]).removesuffix(", transposed"), 11) for pair in found]
         ax.set_xticks(range(len(found)), labels)
         ax.set_xlim(-0.5, len(found) - 0.5)
     axes[0].set_title("mean IoU of an image")

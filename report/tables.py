@@ -10,8 +10,8 @@ from html import unescape
 import pandas as pd
 from claims import DASH, signed
 from plots import receptive_fields
-from words import word
 
+from hw2.experiments import title_of
 from hw2.experiments.costs import image_counts
 from hw2.experiments.schema import experiment_of
 from hw2.files import read_json
@@ -99,7 +99,7 @@ def classifiers(c, steps):
     rows = [
         {
             "no.": place,
-            "net": word(name),
+            "net": title_of(name),
             "seeds": c.seeds(name),
             "test (%)": c.mean(name),
             "against no.": places.get(steps[name], DASH),
@@ -133,7 +133,7 @@ def events(c, names):
         returned = any("went back" in event["event"] for event in happened)
         rows.append(
             {
-                "net": word(experiment_of(run)),
+                "net": title_of(experiment_of(run)),
                 "epochs": len(history),
                 "rate divided after": ", ".join(divided) or DASH,
                 "stopped early": "yes" if stopped else "no" if c.runs.phase(run).get("patience") else DASH,
@@ -158,7 +158,7 @@ SEGMENTATION = {
 def segmenters(c, names):
     """Figures of segmentation nets and, below them, of methods without training, on the same images."""
     rows = [
-        {"method": word(name), "seeds": c.seeds(name)}
+        {"method": title_of(name), "seeds": c.seeds(name)}
         | {text: c.mean(name, path) for text, path in SEGMENTATION.items()}
         for name in present(c, names)
     ]
@@ -180,7 +180,7 @@ def decoders(c, pairs):
             continue
         rows.append(
             {
-                "net": word(transposed).removesuffix(", transposed"),
+                "net": title_of(transposed).removesuffix(", transposed"),
                 "seeds": min(c.seeds(transposed), c.seeds(bilinear)),
                 "mean IoU (points)": plain(c.difference(bilinear, transposed, "test.images.iou")),
                 "boundary IoU (points)": plain(c.difference(bilinear, transposed, "test.images.boundary_iou")),
@@ -223,7 +223,7 @@ def state(runs):
     rows = []
     for chapter, names in runs.wanted().items():
         missing = runs.missing(names)
-        told = "; ".join(map(word, missing)) or DASH
+        told = "; ".join(map(title_of, missing)) or DASH
         rows.append({"chapter": chapter, "finished": f"{len(names) - len(missing)} of {len(names)}", "missing": told})
     return styled(rows, left=3)
 
@@ -237,7 +237,7 @@ def every_run(runs, names):
         rows.append(
             {
                 "run": run,
-                "in words": word(run),
+                "in words": title_of(run),
                 "validation (%)": runs.get(run, f"validation.{figure}"),
                 "test (%)": runs.get(run, f"test.{figure}"),
                 "parameters (M)": runs.get(run, "cost.parameters"),
@@ -252,7 +252,7 @@ def every_run(runs, names):
 def trials(path):
     """The short trials that decided how the experiments are set up."""
     frame = pd.read_csv(path, dtype=str).fillna(DASH)
-    frame["experiment"] = frame["experiment"].map(word)
+    frame["experiment"] = frame["experiment"].map(title_of)
     columns = ["experiment", "tried", "data", "epochs", "validation", "training", "decision"]
     return styled(frame[columns].to_dict("records"), left=3, words=("decision",))
 
@@ -342,7 +342,7 @@ def ensembles(c, names):
         singles = [member["test"]["accuracy"] for member in members.values()]
         errors = [member["test"]["ece"] for member in members.values()]
         row = {
-            "combined": word(name),
+            "combined": title_of(name),
             "mean member (%)": sum(singles) / len(singles),
             "best member (%)": max(singles),
             "calibration error of a member (%)": sum(errors) / len(errors),
@@ -365,7 +365,7 @@ def calibration(c, names):
         "Brier with T": ("calibration.after.brier", "{:.3f}"),
     }
     rows = [
-        {"net": word(name)} | {text: c.mean(name, path) for text, (path, _) in columns.items()}
+        {"net": title_of(name)} | {text: c.mean(name, path) for text, (path, _) in columns.items()}
         for name in present(c, names)
     ]
     return styled(rows, {text: form for text, (_, form) in columns.items()})
@@ -377,7 +377,7 @@ def augmented(c, names):
     for name in present(c, names):
         if not c.runs.get(c.named(name)[0], "test_time_augmentation"):
             continue
-        row = {"net": word(name), "one view (%)": c.mean(name)}
+        row = {"net": title_of(name), "one view (%)": c.mean(name)}
         for kind, label in (("mirror", "2 views (%)"), ("mirror_shift", "10 views (%)")):
             row[label] = c.mean(name, f"test_time_augmentation.{kind}.test.accuracy")
         row["10 views against one, first seed (points)"] = plain(c.views(c.named(name)[0], "mirror_shift"))
@@ -397,7 +397,7 @@ def networks(c, names):
         "training (min)": ("minutes", minutes),
     }
     rows = [
-        {"net": word(name), "input (px)": c.runs.config(c.named(name)[0])["model_arguments"]["image_size"]}
+        {"net": title_of(name), "input (px)": c.runs.config(c.named(name)[0])["model_arguments"]["image_size"]}
         | {text: c.mean(name, path) for text, (path, _) in columns.items()}
         for name in present(c, names)
     ]

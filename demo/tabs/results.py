@@ -32,7 +32,7 @@ DIGITS = {"Accuracy, %": 2, "Top 5, %": 2, "Superclass, %": 2, "ECE, %": 2, "IoU
 DIGITS |= {"Weights, M": 2, "Minutes": 1}
 
 
-def board(finished, results_dir=None):
+def board(finished):
     """Return `(classification rows, segmentation rows)` of the test figures. finished: {name: metrics}.
 
     The best run comes first, except that runs of the main task (all classes of images, foreground against background)
@@ -40,7 +40,6 @@ def board(finished, results_dir=None):
     """
     classification, segmentation = [], []
     for name, metrics in finished.items():
-        config = names.configuration(results_dir / name) if results_dir else {}
         cost = metrics["cost"]
         minutes = round(runs.training_seconds(cost) / 60, 1)
         common = [round(cost["parameters"] / 1e6, 2), minutes, components.data_of(metrics), metrics["budget"]]
@@ -53,7 +52,7 @@ def board(finished, results_dir=None):
                 *_, images = image_counts(metrics)
                 margin = 196 * math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / images)
                 interval = f"{shown[0] - margin:.1f} to {shown[0] + margin:.1f}"
-                title = names.title(metrics, config, view or None)
+                title = names.title(name, metrics, view or None)
                 run = f"{name}+{view}" if view else name
                 classification.append([title, shown[0], interval, *shown[1:], *common, run])
         else:
@@ -69,7 +68,7 @@ def board(finished, results_dir=None):
                 if metrics["task"] == "baselines":
                     title, run = names.BASELINES.get(method, method), f"{name}: {method}"
                 else:
-                    title, run = names.title(metrics, config, method or None), f"{name}+{method}" if method else name
+                    title, run = names.title(name, metrics, method or None), f"{name}+{method}" if method else name
                 segmentation.append([title, shown[0], interval, *shown[1:], *common, run])
     classes = {name: metrics["data"]["classes"] for name, metrics in finished.items()}
     classification.sort(key=lambda row: (classes[row[-1].partition("+")[0]] != 100, -row[1]))
@@ -95,7 +94,7 @@ def curves(results_dir, shown, quantity):
 
 def tab(results_dir, finished, figures_only):
     """Lay out the tab. finished: {name: metrics}. figures_only: {name: reason} of runs whose model cannot be used."""
-    classification, segmentation = board(finished, results_dir)
+    classification, segmentation = board(finished)
     for title, columns, rows, name in (
         ("Classification", CLASSIFICATION_COLUMNS, classification, "classification-board"),
         ("Segmentation", SEGMENTATION_COLUMNS, segmentation, "segmentation-board"),
@@ -120,9 +119,7 @@ def tab(results_dir, finished, figures_only):
     trained = [name for name in finished if (results_dir / name / runs.HISTORY).exists()]
     if trained:
         best = [row[-1] for row in (*classification, *segmentation) if row[-1] in trained]
-        named = {
-            name: f"{names.title(finished[name], names.configuration(results_dir / name))} ({name})" for name in best
-        }
+        named = {name: f"{names.title(name, finished[name])} ({name})" for name in best}
         training_curves_part(results_dir, named, "validation accuracy" if classification else "validation IoU")
     if figures_only:
         components.text_block(

@@ -78,8 +78,9 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A network that is trained. `question` is for readers; the rest is what is run.
+    """A network that is trained. `title` and `question` are for readers; the rest is what is run.
 
+    title: a few words for the network, used in figures and tables, by which it differs from all others.
     weights: what training starts from: "imagenet", the name of another experiment (its run with the same seed), or
         None.
     num_classes: for classification, fewer than 100 for a subset of the classes; for segmentation, 2 (foreground against
@@ -91,6 +92,7 @@ class Experiment:
         the rest is the label.
     """
 
+    title: str
     question: str
     model: str
     model_arguments: dict
@@ -109,6 +111,7 @@ class Experiment:
 class Baselines:
     """Segmentations without training, which every segmenter has to beat."""
 
+    title: str
     question: str
     task: str = "baselines"
     seeds: int = 1
@@ -118,6 +121,7 @@ class Baselines:
 class Ensemble:
     """A combination of the predictions of the finished runs `members`."""
 
+    title: str
     question: str
     members: tuple[str, ...]
     task: str = "ensemble"

@@ -66,6 +66,7 @@ EXPERIMENTS = {
     # The start of the chain, a small VGG: a stem and six 3x3 convolutions, three halvings of the resolution, and no
     # normalisation.
     "scratch_plain": Experiment(
+        title="plain net",
         question="How far does a small convolutional network get from scratch?",
         model="scratch_classifier",
         model_arguments={**PLAIN, "batch_norm": False},
@@ -74,6 +75,7 @@ EXPERIMENTS = {
     ),
     # Compared with scratch_plain, whose layers receive inputs of a scale that changes while earlier layers learn.
     "scratch_bn": Experiment(
+        title="normalised net",
         question="How much does batch normalisation contribute?",
         model="scratch_classifier",
         model_arguments=PLAIN,
@@ -84,6 +86,7 @@ EXPERIMENTS = {
     # Compared with scratch_bn, which overfits: every epoch shows each image at another position, mirrored half of the
     # time.
     "scratch_bn_augment": Experiment(
+        title="normalised net, augmented",
         question="Does augmentation close the gap to validation?",
         model="scratch_classifier",
         model_arguments=PLAIN,
@@ -93,6 +96,7 @@ EXPERIMENTS = {
     ),
     # Compared with scratch_bn_augment: twice as many convolutions in each stage, and no other change.
     "scratch_deep": Experiment(
+        title="deep net",
         question="Does doubling the depth help by itself?",
         model="scratch_classifier",
         model_arguments={**PLAIN, "units": 4},
@@ -102,6 +106,7 @@ EXPERIMENTS = {
     # Compared with scratch_deep: the same 13 convolutions, those of the stages in pairs with a shortcut around each
     # pair. Without shortcuts, depth makes a network harder to train.
     "scratch_residual": Experiment(
+        title="residual net",
         question="Do residual connections make the additional depth pay off?",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
@@ -111,6 +116,7 @@ EXPERIMENTS = {
     ),
     # Compared with scratch_bn_augment: residual connections in a network that is easy to train without them.
     "scratch_residual_shallow": Experiment(
+        title="residual net, half the depth",
         question="Do residual connections help a network that is not deep?",
         model="scratch_classifier",
         model_arguments={**RESIDUAL, "units": 1},
@@ -119,6 +125,7 @@ EXPERIMENTS = {
     ),
     # Compared with scratch_residual: the mean learning rate of its schedule, in every step.
     "scratch_residual_constant": Experiment(
+        title="residual net, constant rate",
         question="How much does the schedule contribute, compared with a constant learning rate?",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
@@ -128,6 +135,7 @@ EXPERIMENTS = {
     # Compared with scratch_residual and scratch_residual_constant: the rate of the latter, reduced whenever validation
     # accuracy stalls. The patience is short enough for the rule to act within the epochs of the cpu budget.
     "scratch_residual_plateau": Experiment(
+        title="residual net, plateau rule",
         question="How does the schedule compare with a learning rate that falls when validation accuracy stalls?",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
@@ -145,6 +153,7 @@ EXPERIMENTS = {
     ),
     # Compared with scratch_residual: each 3x3 convolution except the stem becomes a depthwise and a pointwise one.
     "scratch_separable": Experiment(
+        title="separable net",
         question="How do depthwise-separable convolutions change accuracy, parameters, multiply-adds and seconds?",
         model="scratch_classifier",
         model_arguments={**RESIDUAL, "separable": True},
@@ -154,6 +163,7 @@ EXPERIMENTS = {
     # This entry and the next two are compared with scratch_residual: the same network on fewer classes. An epoch then
     # has fewer images, so there are more epochs, though fewer steps in total.
     "scratch_residual_10classes": Experiment(
+        title="residual net, 10 classes",
         question="How accurate is the same network on 10 of the classes?",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
@@ -161,6 +171,7 @@ EXPERIMENTS = {
         phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=90),),
     ),
     "scratch_residual_20classes": Experiment(
+        title="residual net, 20 classes",
         question="How accurate is the same network on 20 of the classes?",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
@@ -168,6 +179,7 @@ EXPERIMENTS = {
         phases=(dataclasses.replace(CHAIN_AUGMENT, epochs=69),),
     ),
     "scratch_residual_50classes": Experiment(
+        title="residual net, 50 classes",
         question="How accurate is the same network on 50 of the classes?",
         model="scratch_classifier",
         model_arguments=RESIDUAL,
@@ -179,6 +191,7 @@ EXPERIMENTS = {
     # 3.29 Seconds on a Single GPU", 2024): first filters computed from the images and not learned, and wide
     # convolutions on small maps.
     "scratch_whitened": Experiment(
+        title="whitened net, recipe of the chain",
         question="How much does the design of the final network contribute, under the same recipe?",
         model="whitened_classifier",
         model_arguments=FINAL,
@@ -191,6 +204,7 @@ EXPERIMENTS = {
     # test accuracy was known when the present version was designed. The gpu budget, which has a larger network, adds
     # mixup and erasing; neither was tried.
     "scratch_final": Experiment(
+        title="final net",
         question="How accurate is the best network that we can build?",
         model="whitened_classifier",
         model_arguments=FINAL,
@@ -201,6 +215,7 @@ EXPERIMENTS = {
     # Compared with scratch_final_longer. The model itself enlarges the images, so the same filters see larger objects
     # and have to adapt to them.
     "scratch_final_48px": Experiment(
+        title="final net, tuned on larger images",
         question="Does fine-tuning on larger images help?",
         model="whitened_classifier",
         model_arguments={**FINAL, "image_size": 48},
@@ -209,6 +224,7 @@ EXPERIMENTS = {
     ),
     # The control for scratch_final_48px: the same additional epochs at the original size.
     "scratch_final_longer": Experiment(
+        title="final net, trained longer",
         question="How much do the additional epochs bring without larger images?",
         model="whitened_classifier",
         model_arguments=FINAL,
@@ -218,6 +234,7 @@ EXPERIMENTS = {
     # Taught by the average of the three seeds, whose answers tell how similar the classes of an image are. Compared
     # with scratch_final at equal epochs, and with ensemble_scratch_final, which is three times as large.
     "scratch_distilled": Experiment(
+        title="final net, taught by three",
         question="How much of an ensemble's advantage can a single network learn?",
         model="whitened_classifier",
         model_arguments=FINAL,
@@ -226,24 +243,38 @@ EXPERIMENTS = {
         teacher_share=0.7,
     ),
     # The baseline of the comparisons below.
-    "final_half": Half(question="How far does half the final recipe get?", phases=HALF_PHASES),
-    "final_without_augmentation": Half(
-        question="How much do flips and shifts contribute to the final recipe?", phases=without(augment=())
+    "final_half": Half(
+        title="final net, half the epochs", question="How far does half the final recipe get?", phases=HALF_PHASES
     ),
-    "final_without_mixing": Half(question="How much does mixing images contribute?", phases=without(mix=())),
+    "final_without_augmentation": Half(
+        title="final net, without augmentation",
+        question="How much do flips and shifts contribute to the final recipe?",
+        phases=without(augment=()),
+    ),
+    "final_without_mixing": Half(
+        title="final net, without mixed images",
+        question="How much does mixing images contribute?",
+        phases=without(mix=()),
+    ),
     "final_without_smoothing": Half(
-        question="How much does label smoothing contribute?", phases=without(label_smoothing=0.0)
+        title="final net, without label smoothing",
+        question="How much does label smoothing contribute?",
+        phases=without(label_smoothing=0.0),
     ),
     # As many epochs, all of them at full size: it takes longer than the baseline.
     "final_without_small_images": Half(
-        question="What do smaller images in the first epochs cost in accuracy?", phases=without(image_size=None)
+        title="final net, without small images",
+        question="What do smaller images in the first epochs cost in accuracy?",
+        phases=without(image_size=None),
     ),
     # The optimizer of the chain with the chain's rate and weight decay.
     "final_without_sgd": Half(
+        title="final net, AdamW instead of SGD",
         question="How much does the optimizer contribute?",
         phases=without(optimizer="adamw", learning_rate=2e-3, weight_decay=0.05),
     ),
     "final_without_whitening": Half(
+        title="final net, without whitening",
         question="How much do first filters that are computed, and not learned, contribute?",
         model_arguments={**FINAL, "whitening": False},
         phases=HALF_PHASES,

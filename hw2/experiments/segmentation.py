@@ -61,11 +61,13 @@ SEG_LIGHT = dataclasses.replace(
 EXPERIMENTS = {
     # The lower bound for every network: constant answers, a centred ellipse, and GrabCut; none learns from masks.
     "seg_baselines": Baselines(
+        title="methods without training",
         question="How good is a segmentation without training?",
     ),
     # Chollet's encoder-decoder, compared with seg_book_bilinear. Three seeds of each show whether two decoders differ
     # by more than two runs of one decoder.
     "seg_book_transpose": Segmentation(
+        title="book's net, transposed",
         question="How far does the book's network get without skip connections, normalisation or ImageNet weights?",
         model="seg_book",
         model_arguments={**BOOK, "decoder": "transpose"},
@@ -73,6 +75,7 @@ EXPERIMENTS = {
         seeds=3,
     ),
     "seg_book_bilinear": Segmentation(
+        title="book's net, bilinear",
         question="What changes when bilinear up-sampling and a convolution replace each transposed convolution?",
         model="seg_book",
         model_arguments={**BOOK, "decoder": "bilinear"},
@@ -82,6 +85,7 @@ EXPERIMENTS = {
     # Compared with seg_book_bilinear: skip connections tell the decoder where the edges are, and normalisation speeds
     # up learning.
     "seg_unet_scratch": Segmentation(
+        title="U-Net, cross-entropy",
         question="How much do skip connections and normalisation contribute?",
         model="seg_unet",
         model_arguments=UNET,
@@ -90,12 +94,14 @@ EXPERIMENTS = {
     # This entry and the next are compared with seg_unet_scratch, which is trained with cross-entropy. The Dice loss
     # optimises the overlap of the masks, cross-entropy each pixel by itself.
     "seg_unet_scratch_dice": Segmentation(
+        title="U-Net, Dice loss",
         question="What changes when the network is trained with the Dice loss?",
         model="seg_unet",
         model_arguments=UNET,
         phases=(dataclasses.replace(SEG_UNET, loss="dice"),),
     ),
     "seg_unet_scratch_both": Segmentation(
+        title="U-Net, both losses",
         question="Does the sum of cross-entropy and Dice loss improve on either alone?",
         model="seg_unet",
         model_arguments=UNET,
@@ -104,6 +110,7 @@ EXPERIMENTS = {
     # Compared with seg_unet_scratch: VGG16 learned from a million photographs what objects look like; some thousand
     # masks cannot teach it. Two cores without AMX leave time for three epochs at 160 pixels.
     "seg_unet_vgg16_transpose": Segmentation(
+        title="U-Net on VGG16, transposed",
         question="How much does an encoder with ImageNet weights contribute?",
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "transpose"},
@@ -112,6 +119,7 @@ EXPERIMENTS = {
     ),
     # Compared with seg_unet_vgg16_transpose, as are the two decoders of the book's network.
     "seg_unet_vgg16_bilinear": Segmentation(
+        title="U-Net on VGG16, bilinear",
         question="Does bilinear up-sampling make a difference after a pretrained encoder?",
         model="seg_unet_vgg16",
         model_arguments={**UNET_VGG16, "decoder": "bilinear"},
@@ -123,6 +131,7 @@ EXPERIMENTS = {
     # momentum of 0.9 (see `hw2.models.mobilenet_v2`): with Keras' 0.999 the running statistics lag behind the weights
     # by thousands of steps, and an epoch has two hundred.
     "seg_unet_mobilenetv2_transpose": Segmentation(
+        title="U-Net on MobileNetV2, transposed",
         question="What does a smaller pretrained encoder, as in TensorFlow's tutorial, change in quality and cost?",
         model="seg_unet_mobilenetv2",
         model_arguments={**UNET_MOBILENETV2, "decoder": "transpose"},
@@ -133,6 +142,7 @@ EXPERIMENTS = {
     # Compared with seg_unet_mobilenetv2_transpose: the comparison of the two decoders with several seeds, on a
     # pretrained encoder.
     "seg_unet_mobilenetv2_bilinear": Segmentation(
+        title="U-Net on MobileNetV2, bilinear",
         question="Do transposed convolution and bilinear up-sampling differ by more than two seeds do?",
         model="seg_unet_mobilenetv2",
         model_arguments={**UNET_MOBILENETV2, "decoder": "bilinear"},
@@ -145,6 +155,7 @@ EXPERIMENTS = {
     # first phase has no augmentation, so that the maps of the frozen blocks 3, 4 and 5 can be cached; those of blocks 1
     # and 2 would take 16 GB more.
     "seg_unet_vgg16_classes": Segmentation(
+        title="U-Net on VGG16, 21 classes",
         question="How well does the network tell all 21 classes apart?",
         num_classes=21,
         model="seg_unet_vgg16",
@@ -163,6 +174,7 @@ EXPERIMENTS = {
     # Compared with seg_unet_mobilenetv2_bilinear: the same encoder on images of twice the size, which leave thin and
     # small parts visible, without a decoder at full size.
     "seg_mobilenetv2": Segmentation(
+        title="light net on MobileNetV2",
         question="How good can a segmentation of the foreground get in an hour on two cores?",
         model="seg_mobilenetv2",
         model_arguments={**LIGHT_MOBILENETV2, "image_size": 320},
@@ -173,6 +185,7 @@ EXPERIMENTS = {
     # Compared with seg_unet_vgg16_classes. Most classes have some tens of training images, cats and dogs a thousand, so
     # that images with rare classes are drawn more often.
     "seg_mobilenetv2_classes": Segmentation(
+        title="light net on MobileNetV2, 21 classes",
         question="How much do longer training and seeing rare classes more often help with 21 classes?",
         num_classes=21,
         model="seg_mobilenetv2",

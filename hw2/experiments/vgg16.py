@@ -30,6 +30,7 @@ UNFREEZE = (
 EXPERIMENTS = {
     # The starting point: a single linear layer on the ImageNet features of 32x32 images.
     "vgg16_features_linear": Experiment(
+        title="frozen VGG16, linear head",
         question="How far do ImageNet features go with a linear classifier?",
         model="vgg16_classifier",
         model_arguments={"image_size": 32, "head": "linear"},
@@ -40,6 +41,7 @@ EXPERIMENTS = {
     # a linear layer vary widely and its wrong answers are overconfident. A hidden layer can combine features first, and
     # dropout keeps it from relying on a few of them.
     "vgg16_features_dense": Experiment(
+        title="frozen VGG16, dense head",
         question="Does a hidden layer extract more from the same features?",
         model="vgg16_classifier",
         model_arguments={"image_size": 32, "head": "dense", "dropout": 0.5},
@@ -49,6 +51,7 @@ EXPERIMENTS = {
     # Compared with vgg16_features_dense, whose features are large and differ in scale. Batch normalisation before and
     # inside the head gives all of them the same scale.
     "vgg16_features_dense_bn": Experiment(
+        title="frozen VGG16, normalised head",
         question="Does normalising the features help the hidden layer?",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
@@ -58,6 +61,7 @@ EXPERIMENTS = {
     # Compared with vgg16_features_dense_bn, which overfits. Mirror images are the cheapest augmentation: there is one
     # for each image, so that features can still be cached, at the cost of one more pass through the base.
     "vgg16_features_flip": Experiment(
+        title="frozen VGG16, mirror images added",
         question="Does augmentation help when the base is frozen, at the cost of computing the features of every copy?",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
@@ -67,6 +71,7 @@ EXPERIMENTS = {
     # Compared with vgg16_features_dense_bn: if the features limit accuracy rather than the head, the upper block has to
     # adapt. Without augmentation the input of the block is the same in every epoch and is cached.
     "vgg16_block5": Experiment(
+        title="VGG16, block 5 tuned",
         question="How much does fine-tuning the upper block improve accuracy?",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
@@ -75,6 +80,7 @@ EXPERIMENTS = {
     ),
     # The control for the low learning rate of vgg16_block5: the block trains at the head's rate.
     "vgg16_block5_fast": Experiment(
+        title="VGG16, block 5 at a high rate",
         question="What happens to the upper block at ten times the learning rate?",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
@@ -84,6 +90,7 @@ EXPERIMENTS = {
     # Compared with vgg16_block5: images are mirrored and shifted at random in every epoch, so that nothing can be
     # cached and every step runs the whole network.
     "vgg16_block5_augment": Experiment(
+        title="VGG16, block 5, augmented",
         question="Is augmentation worth its cost when only the upper block is fine-tuned?",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
@@ -93,6 +100,7 @@ EXPERIMENTS = {
     # Compared with vgg16_block5: ten more convolutions are trained, among them the filters for small structures, which
     # dominate a 32x32 image. The first four blocks learned theirs from 224x224 images.
     "vgg16_full": Experiment(
+        title="VGG16, all layers",
         question="How much does training the whole network improve accuracy, and does it widen the gap to validation?",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
@@ -101,6 +109,7 @@ EXPERIMENTS = {
     ),
     # Compared with vgg16_full, which has enough weights to memorise the training set.
     "vgg16_full_augment": Experiment(
+        title="VGG16, all layers, augmented",
         question="Does augmentation close the gap to validation when the whole network is trained?",
         model="vgg16_classifier",
         model_arguments=DENSE_BN,
@@ -110,6 +119,7 @@ EXPERIMENTS = {
     # Compared with vgg16_features_dense_bn, which has the same head. VGG16 reduces the resolution by 32: the last map
     # is 1x1 at 32 px, 4x4 at 128 px, and 7x7 at the 224 px on which the network was trained.
     "vgg16_upsampled_features": Experiment(
+        title="frozen VGG16, enlarged images",
         question="How much do the frozen features improve when the images are enlarged, and at what cost?",
         model="vgg16_classifier",
         model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=128, gpu=224)},
@@ -120,6 +130,7 @@ EXPERIMENTS = {
     # much as at 32 px, so the cpu budget has fewer epochs. At 96 px the output of block 2 would take 7 GB in the
     # cache, that of block 3 half.
     "vgg16_upsampled_full": Experiment(
+        title="VGG16, all layers, enlarged images",
         question="How accurate is VGG16 when the whole network is trained on enlarged images?",
         model="vgg16_classifier",
         model_arguments={**DENSE_BN, "image_size": ByBudget(cpu=64, gpu=96)},

@@ -69,7 +69,7 @@ def test_models(client):
     few = next(model for model in listed if model["key"] == "few")
     assert "5 classes" in few["description"]
     named = {model["key"]: model["name"] for model in listed}
-    assert named["best"] == "Our best single network" and named["both"] == "Ensemble of 2 networks"
+    assert named["best"] == "Our best single network" and named["both"] == "Both"
     assert "shifted and mirrored" in named["best+mirror_shift"] and len(set(named.values())) == len(named)
     assert [model["key"] for model in listed if model["default"]] == ["best", "seg_book_bilinear"]
 
@@ -283,7 +283,7 @@ def test_compare_classifiers(client, folder):
 
 def test_compare_segmenters(client):
     text, pair = client.predict(handle_file(PLANE), api_name="/compare_segmenters")  # by default the two decoders
-    assert text.index("transposed convolution") < text.index("Our best segmentation network")
+    assert text.index("Book's net, transposed") < text.index("Our best segmentation network")
     left, right = (pixels(path) for path in pair)
     assert left.shape == right.shape and not np.array_equal(left, right)
 

@@ -338,7 +338,7 @@ def test_compare_results_and_about(view):
     view.locator("#picture").wait_for(state="hidden")
     board = view.get_by_role("grid", name="Classification")
     cells = board.get_by_role("gridcell")
-    cells.filter(has_text="Ensemble of 2 networks").first.wait_for()
+    cells.filter(has_text=re.compile("^Both$")).first.wait_for()
 
     def accuracies():
         rows = [row for row in board.get_by_role("row").all() if row.get_by_role("gridcell").count()]

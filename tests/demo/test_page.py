@@ -110,18 +110,20 @@ def test_names_of_models(folder, tmp_path):
     assert compare.default_pair(models) == ("seg_book_transpose", "seg_book_bilinear")
     titles = names.titles(models)
     assert titles["seg_book_bilinear"] == "Our best segmentation network"
-    assert "transposed convolution" in titles["seg_book_transpose"] and "20 kinds" in titles["seg_classes"]
+    assert titles["seg_book_transpose"] == "Book's net, transposed" and titles["seg_classes"] == "Seg classes"
     assert names.figure(models["seg_classes"]).startswith("mean IoU 0.")
     assert names.figure(models["seg_book_bilinear"]) == "IoU 0.60"
     only = {"seg_classes": models["seg_classes"]}
     assert compare.default_pair(only) == ("seg_classes", "seg_classes")
-    config = {"model": "vgg16_classifier", "model_arguments": {"image_size": 64}, "seed": 2}
-    metrics = {"task": "classification", "data": {"classes": 100, "source": "cifar100"}}
-    assert names.title(metrics, config) == "VGG16 on images enlarged to 64 pixels, seed 2"
-    assert names.title(metrics, {}) == "Network" and names.configuration(tmp_path) == {}
-    mobile = {"model": "seg_unet_mobilenetv2", "model_arguments": {"decoder": "bilinear"}}
-    metrics = {"task": "segmentation", "data": {"classes": 21, "source": "voc2012"}}
-    assert names.title(metrics, mobile) == "U-Net on MobileNetV2, bilinear up-sampling, 20 kinds of object"
+    assert names.configuration(tmp_path) == {}
+
+
+def test_names_of_runs():
+    metrics = {"data": {"classes": 100, "source": "cifar100"}}
+    assert names.title("vgg16_upsampled_full-seed2", metrics) == "VGG16, all layers, enlarged images, seed 2"
+    assert names.title("scratch_final", metrics, "mirror") == "Final net with its mirror image"
+    rehearsal = {"data": {"classes": 100, "source": "synthetic"}}
+    assert names.title("scratch_final", rehearsal) == "Final net, a rehearsal on synthetic data"
 
 
 def test_examples_are_files_with_terms():

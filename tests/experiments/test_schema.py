@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from hw2.experiments import EXPERIMENTS, title_of
 from hw2.experiments.schema import (
     Baselines,
     ByBudget,
@@ -16,7 +17,7 @@ from hw2.experiments.schema import (
 )
 
 PHASE = Phase(epochs=1, learning_rate=1e-3)
-CLASSIFIER = Experiment(question="", model="vgg16_classifier", model_arguments={"head": "dense"}, phases=())
+CLASSIFIER = Experiment(title="", question="", model="vgg16_classifier", model_arguments={"head": "dense"}, phases=())
 SEGMENTER = dataclasses.replace(CLASSIFIER, model="seg_unet", model_arguments={}, num_classes=2, task="segmentation")
 
 
@@ -30,8 +31,8 @@ RIGHT = {
     "features": dataclasses.replace(trained(CLASSIFIER), weights="imagenet", extras=("grad_cam",), seeds=2),
     "longer": dataclasses.replace(trained(CLASSIFIER, schedule="plateau"), weights="features"),
     "segmenter": trained(SEGMENTER, trainable="decoder", joint=("joint_flip",), augment=("jitter",), loss="both"),
-    "baselines": Baselines(question=""),
-    "ensemble": Ensemble(question="", members=("classifier", "features-seed1")),
+    "baselines": Baselines(title="", question=""),
+    "ensemble": Ensemble(title="", question="", members=("classifier", "features-seed1")),
 }
 
 # each: an entry with one wrong value, the value, and some of the values that may stand there
@@ -83,13 +84,13 @@ TYPOS = {
     "mix": (trained(CLASSIFIER, mix=("cutmixup",)), "cutmixup", ["mixup", "cutmix"]),
     "trainable on the cpu": (trained(CLASSIFIER, trainable=ByBudget(cpu="blok4", gpu="")), "blok4", ["block4"]),
     "trainable on the gpu": (trained(CLASSIFIER, trainable=ByBudget(cpu="block4", gpu="blok")), "blok", ["block4"]),
-    "member": (Ensemble(question="", members=("features", "nobody")), "nobody", ["classifier", "features"]),
+    "member": (Ensemble(title="", question="", members=("features", "nobody")), "nobody", ["classifier", "features"]),
     "member's seed": (
-        Ensemble(question="", members=("features", "features-seed2")),
+        Ensemble(title="", question="", members=("features", "features-seed2")),
         "features-seed2",
         ["features-seed1"],
     ),
-    "member of another task": (Ensemble(question="", members=("segmenter",)), "segmenter", ["features"]),
+    "member of another task": (Ensemble(title="", question="", members=("segmenter",)), "segmenter", ["features"]),
 }
 
 
@@ -133,3 +134,10 @@ def test_pick_replaces_what_depends_on_the_budget_at_any_depth():
 def test_names_of_runs():
     assert run_name("deep", 0) == "deep" and run_name("deep", 2) == "deep-seed2"
     assert experiment_of("deep") == experiment_of("deep-seed2") == experiment_of("deep-seed10") == "deep"
+
+
+def test_every_run_has_a_title_of_its_own():
+    titles = [title_of(run_name(name, seed)) for name in EXPERIMENTS for seed in range(3)]
+    assert len(set(titles)) == 3 * len(EXPERIMENTS) and all(titles)
+    assert title_of("vgg16_upsampled_full-seed2") == "VGG16, all layers, enlarged images, seed 2"
+    assert title_of("somebody_elses_run-seed1") == "somebody elses run, seed 1"

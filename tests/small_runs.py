@@ -98,7 +98,8 @@ SCRIPT = """
 import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-import conftest  # the settings of the process that tests
+import conftest
+conftest.prepare_keras()  # the settings of the process that tests
 from hw2.training import interruption
 from small_runs import run
 interruption.install()

@@ -265,7 +265,7 @@ def test_a_net_is_compared_with_an_earlier_row(tmp_path):
     cells_of = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)[1:]]
     found = [(row[0], row[1], row[4]) for row in cells_of]
     dash = "\N{EN DASH}"
-    assert found == [("1", "plain net", dash), ("2", "augmentation added", dash), ("3", "twice the depth", "2")]
+    assert found == [("1", "plain net", dash), ("2", "normalised net, augmented", dash), ("3", "deep net", "2")]
     assert [row[5] == dash for row in cells_of] == [True, True, False]
 
 

@@ -67,7 +67,7 @@ def title(run, metrics, view=None):
     name = words[:1].upper() + words[1:]
     if metrics["data"]["source"] == "synthetic":
         name += ", a rehearsal on synthetic data"
-    return f"{name} {VIEWS[view]}" if view else name
+    return f"{name}, {VIEWS[view]}" if view else name
 
 
 def decoder(model):

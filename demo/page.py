@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from tabs import about, classify, compare, results, segment
 
 from hw2.errors import ImageError, ModelError
+from hw2.experiments import title_of
 from hw2.inference import predict
 
 HERE = Path(__file__).resolve().parent
@@ -322,7 +323,12 @@ def masthead(finished):
             _, best, run = max(ranked)
             shown = f"{best:.1%}" if figure == "accuracy" else f"{best:.3f}"
             unit = "of test images right" if figure == "accuracy" else "IoU on test images"
-            facts.append((name, f"{shown} <small>{unit}</small> <small class='run'>{html.escape(run)}</small>"))
+            facts.append(
+                (
+                    f"{name}: {html.escape(title_of(run))}",
+                    f"{shown} <small>{unit}</small> <small class='run'>{html.escape(run)}</small>",
+                )
+            )
     budgets = ", ".join(sorted({metrics["budget"] for metrics in finished.values()}))
     facts.append(
         ("Finished runs", f"{len(finished)} <small>{html.escape(budgets)} budget</small>" if finished else "0")

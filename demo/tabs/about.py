@@ -27,15 +27,16 @@ def tab(report, max_upload_mb):
     components.text_block(
         f"""<section class='about'>
 <h2>What the networks have learned</h2>
-<p>The classifiers saw 45,000 photographs of CIFAR-100, each of 32 x 32 pixels and of one of the 100 classes below. A
-larger picture is reduced to that size first, so small details cannot count. The segmentation networks saw photographs
-of PASCAL VOC 2012 in which people had outlined {len(labels.VOC_CLASSES) - 1} kinds of object:
-{html.escape(", ".join(labels.VOC_CLASSES[1:]))}. {link}</p>
+<p>The classifiers saw 45,000 photographs of CIFAR-100, each of 32 x 32 pixels and of one of the 100 classes below. Of
+a larger picture, the central square is cut out and reduced to that size first, so small details cannot count. The
+segmentation networks saw photographs of PASCAL VOC 2012 in which people had outlined
+{len(labels.VOC_CLASSES) - 1} kinds of object: {html.escape(", ".join(labels.VOC_CLASSES[1:]))}. {link}</p>
 <h2>Where they fail</h2>
 <p>A classifier has to choose one of its 100 classes, whatever the picture shows: it cannot say that it does not know. A
 cat, which is not among them, becomes a snake or a tiger. The percentages are calibrated on photographs like those of
-CIFAR-100. Of photographs of other subjects, a quarter were answered with more than 50% confidence. The segmentation
-networks look for objects like those that they were trained on; a landscape may have none.</p>
+CIFAR-100. Of photographs of other subjects, our best single network answers a quarter with more than 50% confidence
+(326 test photographs of PASCAL VOC that show only aeroplanes, birds, boats, cars, cats, dogs, horses, potted plants or
+sheep). The segmentation networks look for objects like those that they were trained on; a landscape may have none.</p>
 <h2>The 100 classes</h2>
 <dl class='classes'>{classes}</dl>
 <h2>Your pictures</h2>

@@ -89,18 +89,18 @@ def tab(container, picture, models, segmenters):
 
     with gr.Row():
         model = components.Choice(
-            components.choices(models), value=first, label="Model", elem_id="classify-model", scale=3, min_width=260
+            components.choices(models), value=first, label="Model", elem_id="classify-model", scale=17, min_width=250
         )
         region = components.Choice(
-            regions, value=CENTRE, label="Part of the picture", elem_id="classify-region", scale=2, min_width=180
+            regions, value=CENTRE, label="Part of the picture", elem_id="classify-region", scale=12, min_width=175
         )
         explain_class = components.Choice(
             [(TOP, TOP), *((components.words(name), name) for name in labels.CIFAR100_CLASSES)],
             value=TOP,
             label="Explain",
             elem_id="classify-explain",
-            scale=3,
-            min_width=220,
+            scale=14,
+            min_width=205,
         )
     answer = components.text_block(components.waiting(), js_on_load=EXPLAIN_ON_CLICK)
     with gr.Row():

@@ -107,7 +107,7 @@ def tab(container, picture, models):
 
     with gr.Row():
         model = components.Choice(
-            components.choices(models), value=first, label="Model", elem_id="segment-model", scale=3, min_width=260
+            components.choices(models), value=first, label="Model", elem_id="segment-model", scale=15, min_width=260
         )
         threshold = components.Slider(
             0,
@@ -117,7 +117,7 @@ def tab(container, picture, models):
             label="Threshold",
             info="Lower: more counts as foreground",
             elem_id="segment-threshold",
-            scale=3,
+            scale=14,
             min_width=220,
         )
     text = components.text_block(components.waiting())

@@ -132,12 +132,27 @@ def wait_for_another(view, selector, before):
     )
 
 
+def hidden_choices(view):
+    """Return the texts of visible lists that are cut off or run under the arrow."""
+    return view.evaluate(
+        """() => [...document.querySelectorAll('.secondary-wrap')].filter(list => {
+            const input = list.querySelector('input'), arrow = list.querySelector('.icon-wrap');
+            if (!input || !arrow || !input.offsetParent) return false;
+            const pen = document.createElement('canvas').getContext('2d');
+            pen.font = getComputedStyle(input).font;
+            const end = input.getBoundingClientRect().left + pen.measureText(input.value).width;
+            return end > arrow.getBoundingClientRect().left;
+        }).map(list => list.querySelector('input').value)"""
+    )
+
+
 @BOTH
 def test_classify(view, tmp_path):
     """An example is answered when the page opens; a click on a class shows its heat map."""
     answer(view).first.wait_for()
     assert answer(view).count() == 5 and "%" in answer(view).first.inner_text()
     assert "example=raccoon" in view.url and "model=best" in view.url
+    assert hidden_choices(view) == []
     before = answer(view).first.inner_text()
     view.get_by_role("button", name="Example: rocket").first.click()
     wait_for_another(view, ".answer li", before)

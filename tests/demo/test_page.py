@@ -66,6 +66,7 @@ def test_the_masthead_states_the_budget_and_the_best_by_validation(folder):
     trained = [name for name in ("plain", "best", "both")]
     best = max(trained, key=lambda name: finished[name]["validation"]["accuracy"])
     assert f"{finished[best]['test']['accuracy']:.1%}" in text and f"{best}</small>" in text
+    assert f"Best classifier: {best}</dt>" in text
     assert "rehearsal" not in text and "0.600 <small>IoU on test images</small>" in text and "seg_book_bilinear" in text
     assert "0</dd>" in page.masthead({})
 
@@ -121,7 +122,7 @@ def test_names_of_models(folder, tmp_path):
 def test_names_of_runs():
     metrics = {"data": {"classes": 100, "source": "cifar100"}}
     assert names.title("vgg16_upsampled_full-seed2", metrics) == "VGG16, all layers, enlarged images, seed 2"
-    assert names.title("scratch_final", metrics, "mirror") == "Final net with its mirror image"
+    assert names.title("scratch_final", metrics, "mirror") == "Final net, with its mirror image"
     rehearsal = {"data": {"classes": 100, "source": "synthetic"}}
     assert names.title("scratch_final", rehearsal) == "Final net, a rehearsal on synthetic data"
 

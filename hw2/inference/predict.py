@@ -3,7 +3,6 @@
 Nothing here unpickles, and Keras loads in safe mode: a model file is data and cannot run code.
 """
 
-import functools
 import json
 import re
 import threading
@@ -27,8 +26,10 @@ from hw2.metrics import segmentation as segmentation_metrics
 from hw2.metrics.combine import combine, mean_of_probabilities, predict_views
 from hw2.models.grad_cam import grad_cam
 
-# A model is loaded once, and one image is computed at a time: TensorFlow spreads each over all cores by itself.
-_lock = threading.RLock()
+# A model is loaded once, and meanwhile those in memory answer. One image is computed at a time: TensorFlow spreads each
+# over all cores by itself.
+_models = {}
+_loading, _computing = threading.Lock(), threading.Lock()
 
 
 class Classification(NamedTuple):
@@ -58,19 +59,22 @@ class Segmentation(NamedTuple):
 def load(folder):
     """Return the Keras model of the run in `folder`, from memory if it was loaded before. Raises ModelError."""
     path = Path(folder) / runs.MODEL
-    with _lock:
-        try:
-            return _load(path, path.stat().st_mtime_ns)
-        except Exception as error:  # Keras raises nearly every exception on a damaged or foreign file
-            name, (reason, *_) = Path(folder).name, str(error).splitlines() or [repr(error)]
-            reason = reason.replace(str(path), path.name)  # the message is shown to visitors
-            raise ModelError(
-                f"The model of {name} cannot be loaded ({reason}). Train it again: {training_command(name, force=True)}"
-            ) from error
+    try:
+        key = path, path.stat().st_mtime_ns  # after a retraining the file holds another model
+        if key not in _models:
+            with _loading:
+                if key not in _models:
+                    _models[key] = _load(path)
+        return _models[key]
+    except Exception as error:  # Keras raises nearly every exception on a damaged or foreign file
+        name, (reason, *_) = Path(folder).name, str(error).splitlines() or [repr(error)]
+        reason = reason.replace(str(path), path.name)  # the message is shown to visitors
+        raise ModelError(
+            f"The model of {name} cannot be loaded ({reason}). Train it again: {training_command(name, force=True)}"
+        ) from error
 
 
-@functools.cache
-def _load(path, modified):  # `modified`: after a retraining the file holds another model
+def _load(path):
     register_layers()
     model = keras.models.load_model(path, compile=False, safe_mode=True)
     if choose_precision() == "float32" and "mixed_" in (config := json.dumps(model.get_config())):
@@ -83,20 +87,21 @@ def _load(path, modified):  # `modified`: after a retraining the file holds anot
 
 def classify(model, image):
     """Return a Classification of `image`, (32, 32, 3) uint8 RGB, by `model`, a Model. Raises ModelError."""
-    with _lock:
+    began = time.perf_counter()
+    members = [load(folder) for folder in model.members]
+    load_seconds = time.perf_counter() - began
+    with _computing:
         began = time.perf_counter()
-        members = [load(folder) for folder in model.members]
-        loaded = time.perf_counter()
         logits = np.stack([_logits(member, image[None], model.view) for member in members])
         if len(members) > 1:
             logits = combine({"image": logits}, np.array(model.weights))[model.metrics["chosen"]]["image"][None]
-        seconds = time.perf_counter() - loaded
+        seconds = time.perf_counter() - began
     temperature = model.figures["calibration"]["temperature"]
     probabilities = softmax(logits[0, 0].astype(np.float64) / temperature)
     columns = np.argsort(-probabilities, kind="stable")
     count = len(probabilities)
     classes = np.arange(100) if count == 100 else splits.class_subset(count)
-    return Classification(classes[columns], probabilities[columns], columns, temperature, loaded - began, seconds)
+    return Classification(classes[columns], probabilities[columns], columns, temperature, load_seconds, seconds)
 
 
 def _logits(keras_model, images, view):
@@ -121,8 +126,8 @@ def heat_map(model, image, column):
     model: a Model. image: (32, 32, 3) uint8 RGB. Returns None where a network has no maps large enough or the backend
     cannot differentiate (see `hw2.models.grad_cam`). Raises ModelError.
     """
-    with _lock:
-        members = [load(folder) for folder in model.members]
+    members = [load(folder) for folder in model.members]
+    with _computing:
         try:
             return grad_cam(members, image, column, model.weights)
         except (NotImplementedError, ValueError):
@@ -134,10 +139,11 @@ def segment(model, image):
 
     With the view "mirror", probabilities are averaged with those of the mirror image, mirrored back.
     """
-    with _lock:
+    began = time.perf_counter()
+    keras_model = load(model.folder)
+    load_seconds = time.perf_counter() - began
+    with _computing:
         began = time.perf_counter()
-        keras_model = load(model.folder)
-        loaded = time.perf_counter()
         height, width = keras_model.input_shape[1:3]
         square = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
         views = np.stack([square, np.asarray(square)[:, ::-1]] if model.view else [square])
@@ -148,7 +154,7 @@ def segment(model, image):
         foreground, labels = probabilities, None
     else:
         foreground, labels = 1 - probabilities[..., 0], (probabilities[..., 1:].argmax(-1) + 1).astype(np.uint8)
-    return Segmentation(foreground.clip(0, 1), labels, loaded - began, time.perf_counter() - loaded)
+    return Segmentation(foreground.clip(0, 1), labels, load_seconds, time.perf_counter() - began)
 
 
 def agreement(mask, truth):

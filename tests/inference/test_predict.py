@@ -1,6 +1,7 @@
 """The answers for single images: they agree with Keras and with the evaluation of the runs."""
 
 import dataclasses
+import os
 import threading
 import zipfile
 from pathlib import Path
@@ -183,6 +184,34 @@ def test_a_network_without_maps_has_no_heat_map(tmp_path, image):
     inputs = keras.Input((32, 32, 3))
     keras.Model(inputs, keras.layers.Dense(100)(keras.layers.Flatten()(inputs))).save(tmp_path / runs.MODEL)
     assert predict.heat_map(Model("flat", tmp_path, "classification", {}, (tmp_path,)), image, 0) is None
+
+
+def test_a_model_in_memory_answers_while_another_is_loaded(models, image, monkeypatch):
+    begun, leave, loaded = threading.Event(), threading.Event(), []
+    predict.classify(models["plain"], image)
+    os.utime(models["seg_classes"].folder / runs.MODEL)  # as if it had been retrained
+    load_model = keras.models.load_model
+
+    def slow(*arguments, **options):
+        begun.set()
+        assert leave.wait(30)
+        loaded.append(arguments)
+        return load_model(*arguments, **options)
+
+    monkeypatch.setattr(keras.models, "load_model", slow)
+    loading = [threading.Thread(target=predict.segment, args=(models["seg_classes"], image)) for _ in range(2)]
+    for thread in loading:
+        thread.start()
+    assert begun.wait(30)
+    answering = threading.Thread(target=predict.classify, args=(models["plain"], image))
+    answering.start()
+    answering.join(10)
+    assert not answering.is_alive() and not loaded
+    leave.set()
+    for thread in (*loading, answering):
+        thread.join(30)
+        assert not thread.is_alive()
+    assert len(loaded) == 1  # although two asked for it
 
 
 def test_one_image_is_computed_at_a_time(models, image, monkeypatch):

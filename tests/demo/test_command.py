@@ -56,6 +56,22 @@ def test_arguments_are_checked_before_tensorflow_is_imported():
     assert not re.search(r"\| +(tensorflow|keras|gradio)$", output, re.MULTILINE)
 
 
+@pytest.mark.parametrize("chosen", [None, "0", "1"])
+def test_tensorflow_chooses_its_kernels_unless_the_user_did(chosen):
+    environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {"PYTHONPATH": str(ROOT / "demo")} | ({"TF_ENABLE_ONEDNN_OPTS": chosen} if chosen else {})
+    script = """
+import app, os, sys
+app.uploads_folder = lambda: sys.exit(os.environ.get("TF_ENABLE_ONEDNN_OPTS", "none"))
+sys.argv[1:] = []
+app.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr.strip() == (chosen or "none"), done.stderr
+
+
 def test_a_folder_of_budgets_is_refused_with_the_budgets(tmp_path, capsys):
     files.write_json(tmp_path / "cpu" / "run" / runs.FINAL, {})
     with pytest.raises(SystemExit):

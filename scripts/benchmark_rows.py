@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import itertools
 import os
 import shutil
 import socket
@@ -230,17 +231,26 @@ def demo(in_turn):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env={key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"},  # set for training
         )
+        numbers = itertools.count()
+
+        def ask(endpoint, task):
+            """Send another picture each time: the server remembers what it has computed for one."""
+            path = Path(downloads, f"cat{next(numbers)}.jpg")
+            path.write_bytes(cat + path.name.encode())  # decoders ignore what follows the image
+            client.predict(handle_file(str(path)), first[task], api_name=f"/{endpoint}")
+
         try:
             for line in server.stdout:  # until it says that it is ready, or ends
                 if "Press Ctrl-C" in line:
                     break
             client = Client(f"http://127.0.0.1:{port}/", verbose=False, download_files=downloads)
-            picture = handle_file(str(ROOT / "demo" / "examples" / "cat.jpg"))
+            cat = (ROOT / "demo" / "examples" / "cat.jpg").read_bytes()
             models = client.predict(api_name="/models")
             first = {model["task"]: model["key"] for model in models if model["default"]}
             variants = {
-                endpoint: (functools.partial(client.predict, picture, first[task], api_name=f"/{endpoint}"), None)
+                endpoint: (functools.partial(ask, endpoint, task), None)
                 for endpoint, task in (("classify", "classification"), ("segment", "segmentation"))
             }
             return {"models": first, "variants": in_turn(variants)}

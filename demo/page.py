@@ -9,6 +9,8 @@ from pathlib import Path
 import hw2  # noqa: F401  before Keras is imported: it chooses TensorFlow's kernels
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+# of this many requests, statistics that nobody reads are computed anew at every request
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
 
 import components
 import gradio as gr

@@ -59,6 +59,11 @@ def test_without_models_the_page_names_the_command_that_trains_one(tmp_path):
         assert ("Its model is not stored here: <code>figures</code>" in config) == (folder == tmp_path)
 
 
+def test_statistics_of_requests_do_not_grow(folder):
+    """Gradio computes them anew at every request, by default of up to 10,000."""
+    assert page.build(catalogue(folder), folder)._queue.ANALYTICS_MAX_EVENTS == 100
+
+
 def test_the_masthead_states_the_budget_and_the_best_by_validation(folder):
     finished = catalogue(folder).runs
     text = page.masthead(finished)

@@ -181,7 +181,7 @@ def decoders(c, pairs):
         rows.append(
             {
                 "net": title_of(transposed).removesuffix(", transposed"),
-                "seeds": min(c.seeds(transposed), c.seeds(bilinear)),
+                "seeds": whole(" / ".join(str(c.seeds(name)) for name in (transposed, bilinear))),
                 "mean IoU (points)": plain(c.difference(bilinear, transposed, "test.images.iou")),
                 "boundary IoU (points)": plain(c.difference(bilinear, transposed, "test.images.boundary_iou")),
                 "checkerboard": both(c, transposed, bilinear, "checkerboard", "{:.1f}".format),

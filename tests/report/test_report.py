@@ -269,6 +269,13 @@ def test_a_net_is_compared_with_an_earlier_row(tmp_path):
     assert [row[5] == dash for row in cells_of] == [True, True, False]
 
 
+def test_seeds_of_both_decoders_are_counted(tmp_path):
+    pair = ("seg_unet_mobilenetv2_transpose", "seg_unet_mobilenetv2_bilinear")
+    made_up.write(tmp_path, [*pair, "seg_unet_mobilenetv2_transpose-seed1"])
+    html = tables.decoders(Comparisons(Runs(tmp_path)), [pair]).html
+    assert "2 / 1" in html.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_the_images_of_fewer_classes_are_counted(tmp_path):
     names = ["scratch_residual_10classes", "scratch_residual"]
     html = tables.classes(Comparisons(Runs(made_up.write(tmp_path, names))), names).html

@@ -28,7 +28,6 @@ def main():
     # without a GPU, TensorFlow reports the missing driver as an error
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel("ERROR")  # else it warns of every model that is compiled
-    leave_kernels_to_tensorflow()
     with uploads_folder() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         print("Loading ...", flush=True)
@@ -60,19 +59,6 @@ def main():
         finally:
             blocks.close(verbose=False)
             store.decoder.close()
-
-
-def leave_kernels_to_tensorflow():
-    """Undo that `hw2` turns on TensorFlow's oneDNN kernels, unless the user did.
-
-    They make training faster. But on processors where TensorFlow does not choose them by itself, those without
-    AVX512-VNNI, they take up to forty times as long for a single image.
-    """
-    chosen = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
-    import hw2  # noqa: F401
-
-    if chosen is None:
-        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
 
 
 def serve(page, blocks, arguments, report=None):

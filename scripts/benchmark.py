@@ -19,8 +19,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import hw2  # noqa: F401  before Keras: it chooses TensorFlow's kernels
-from hw2 import files, runs
+from hw2 import backend, files, runs
 from hw2.errors import ResultsError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +32,7 @@ QUIET = 0.1  # cores that other processes may keep busy during a round
 
 def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend.set_up_for_training()
     import benchmark_rows
     import keras
 

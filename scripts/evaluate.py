@@ -11,11 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hw2 import files, runs
+from hw2 import backend, files, runs
 from hw2.errors import DataError, ResultsError, TrainingError
 
 ROOT = Path(__file__).resolve().parent.parent
-BACKENDS = ("tensorflow", "jax")
 # what a run's metrics hold beside figures
 KEPT = (
     *("task", "budget", "seed", "data", "backend", "precision", "commit", "versions"),
@@ -25,8 +24,7 @@ KEPT = (
 
 def main():
     arguments = parse_arguments()
-    os.environ["KERAS_BACKEND"] = arguments.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    backend.set_up_for_training(arguments.backend)
     failed = 0
     for name in arguments.names:
         try:
@@ -95,10 +93,10 @@ def parse_arguments():
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", default=Path(os.environ.get("HW2_DATA_DIR") or ROOT / "data")
     )
-    parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND") or "tensorflow")
+    parser.add_argument("--backend", choices=backend.BACKENDS, default=os.environ.get("KERAS_BACKEND") or "tensorflow")
     arguments = parser.parse_args()
-    if arguments.backend not in BACKENDS:  # argparse does not check a default
-        parser.error(f"KERAS_BACKEND is {arguments.backend}; this measures with {' or '.join(BACKENDS)}: see --backend")
+    if refused := backend.refusal(arguments.backend):
+        parser.error(refused)
     arguments.results = arguments.results or runs.results_folder(ROOT / "results")
     return arguments
 

@@ -13,7 +13,6 @@ Finished runs are skipped and interrupted runs are resumed, so the command can b
 
 import argparse
 import gc
-import importlib.util
 import logging
 import os
 import subprocess
@@ -23,7 +22,7 @@ import time
 import traceback
 from pathlib import Path
 
-from hw2 import files, runs
+from hw2 import backend, files, runs
 from hw2.data import splits
 from hw2.errors import DataError, ResultsError, TrainingError
 from hw2.experiments import EXPERIMENTS, costs
@@ -31,7 +30,6 @@ from hw2.experiments.resolve import resolve, seeds_of
 from hw2.experiments.schema import BUDGETS, run_name
 
 ROOT = Path(__file__).resolve().parent.parent
-BACKENDS = ("tensorflow", "jax")
 NETWORK_COSTS = Path(__file__).with_name("network_costs.json")  # written by `count_costs.py`
 
 
@@ -48,8 +46,7 @@ def main():
         return sum(verify(folder) for folder in folders) > 0
     if arguments.ray:
         return train_on_cluster(names, arguments)
-    os.environ["KERAS_BACKEND"] = arguments.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    backend.set_up_for_training(arguments.backend)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each model is compiled anew, as intended
     # imported after the backend is chosen; this takes seconds, and --list, --verify and --help do not need it
     import keras
@@ -217,7 +214,7 @@ def parse_arguments():
     parser.add_argument(
         "--ray", metavar="ADDRESS", help='train on the Ray cluster at this address; "local" starts one on this machine'
     )
-    parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
+    parser.add_argument("--backend", choices=backend.BACKENDS, default=os.environ.get("KERAS_BACKEND"))
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder of the runs; default: results/BUDGET")
     parser.add_argument(
         "--data-dir",
@@ -231,7 +228,7 @@ def parse_arguments():
     unknown = [name for name in arguments.only or () if name not in EXPERIMENTS]
     if unknown:
         parser.error(f"there is no experiment {', '.join(unknown)}; --list shows the experiments")
-    if arguments.tensorboard and not (is_installed("tensorboard") and is_installed("tensorflow")):
+    if arguments.tensorboard and not all(map(backend.is_installed, ("tensorboard", "tensorflow"))):
         parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
     if arguments.jobs is not None and (arguments.jobs < 1 or (arguments.jobs > 1 and arguments.force)):
         parser.error("--jobs takes a number from 1; with --force it must be 1, or each process would retrain all runs")
@@ -242,12 +239,10 @@ def parse_arguments():
         return arguments
     if arguments.ray and (arguments.jobs or arguments.dry_run):
         parser.error("--ray goes neither with --jobs, as Ray schedules the runs, nor with --dry-run")
-    if arguments.ray and not is_installed("ray"):
+    if arguments.ray and not backend.is_installed("ray"):
         parser.error("--ray needs Ray: pip install -e '.[ray]'")
-    if arguments.backend not in BACKENDS:
-        parser.error(f"KERAS_BACKEND is {arguments.backend}; this trains on {' or '.join(BACKENDS)}: see --backend")
-    if not is_installed(arguments.backend):
-        parser.error(f"{arguments.backend} is not installed: pip install {arguments.backend}")
+    if refused := backend.refusal(arguments.backend):
+        parser.error(refused)
     return arguments
 
 
@@ -256,14 +251,6 @@ def seed_number(text):
     if not text.isdecimal() or int(text) > 999:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 999")
     return int(text)
-
-
-def is_installed(package):
-    """Return whether a package can be imported, without importing it."""
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def folders_of_budgets(budget):

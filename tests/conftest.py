@@ -17,9 +17,9 @@ def pytest_configure(config):
 
 def prepare_keras():
     """Import Keras with the settings under which tracing and collecting garbage take least time."""
-    import hw2  # noqa: F401  before Keras: it chooses TensorFlow's kernels
+    from hw2 import backend
 
-    # isort: split
+    backend.set_up_for_training()
     import keras
 
     keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # from bottom to top; a module imports from its own layer and from those before it
 LAYERS = (
-    ("labels", "errors", "files"),
+    ("labels", "errors", "files", "backend"),
     ("hardware", "runs"),
     ("data",),
     ("models",),
@@ -23,7 +23,7 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # what reads results and draws them, and all that this imports, must work where no Keras is installed
 WITHOUT_KERAS = (
-    *("hw2.labels", "hw2.errors", "hw2.files", "hw2.runs", "hw2.experiments", "hw2.experiments.resolve"),
+    *("hw2.labels", "hw2.errors", "hw2.files", "hw2.backend", "hw2.runs", "hw2.experiments", "hw2.experiments.resolve"),
     *("hw2.metrics.classification", "hw2.metrics.calibration", "hw2.metrics.combine", "hw2.metrics.intervals"),
     *("hw2.metrics.segmentation", "hw2.models.registry", "hw2.data.splits", "hw2.data.augment"),
 )

@@ -99,4 +99,12 @@ def test_another_backend_is_refused(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["evaluate.py", "scratch_plain"])
     with pytest.raises(SystemExit, match="2"):
         script.parse_arguments()
-    assert "KERAS_BACKEND is torch; this measures with tensorflow or jax" in capsys.readouterr().err
+    assert "KERAS_BACKEND is torch; this runs on tensorflow or jax" in capsys.readouterr().err
+
+
+def test_a_backend_that_is_not_installed_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "scratch_plain", "--backend", "jax"])
+    with pytest.raises(SystemExit, match="2"):
+        script.parse_arguments()
+    assert "jax is not installed: pip install jax" in capsys.readouterr().err

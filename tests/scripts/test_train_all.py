@@ -119,7 +119,7 @@ def test_wrong_arguments_are_explained(arguments, message):
 
 def test_another_backend_is_refused_and_a_missing_one_explained():
     code, _, err = train_all(KERAS_BACKEND="torch")
-    assert code == 2 and "KERAS_BACKEND is torch; this trains on tensorflow or jax" in err
+    assert code == 2 and "KERAS_BACKEND is torch; this runs on tensorflow or jax" in err
     code, _, err = train_all("--backend", "jax", before=("-c", WITHOUT.replace("NAMES", "('jax',)")))
     assert code == 2 and "jax is not installed: pip install jax" in err and "Traceback" not in err
 

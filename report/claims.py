@@ -127,11 +127,14 @@ HISTORY = {  # figures of a run's learning curve, from its rows
     "first_loss": lambda rows, value: rows["val_loss"].iloc[0],
     "released_before": lambda rows, value: rows[f"val_{value}"][rows["phase"] == 1].iloc[-1],
     "released_after": lambda rows, value: rows[f"val_{value}"][rows["phase"] > 1].iloc[0],
+    "train_before": lambda rows, value: rows[value][rows["phase"] == 1].iloc[-1],
+    "train_lowest": lambda rows, value: rows[value][rows["phase"] > 1].min(),
     "first": lambda rows, value: rows[f"val_{value}"].iloc[0],
     "last": lambda rows, value: rows[f"val_{value}"].iloc[-1],
 }
 
 
+SMALL = 0.1  # share of foreground below which an image counts as one of small objects
 # Of several seeds, the fastest counts: the others ran on a slower machine, or on a busy one.
 FASTEST = {"minutes": min, "images_per_second": max}
 
@@ -146,8 +149,9 @@ class Comparisons:
     # figures --------------------------------------------------------------------------------------------------------
 
     def named(self, name):
-        """Return the finished runs that a name stands for: all seeds of an experiment, or one run of a later seed."""
-        return self.runs.finished([name]) if experiment_of(name) != name else self.runs.seeds(name)
+        """Return the finished runs that a name stands for: all seeds of an experiment, or, with "-seedN", one run."""
+        one = experiment_of(name) != name
+        return self.runs.finished([name.removesuffix("-seed0")]) if one else self.runs.seeds(name)
 
     def figures(self, name, on="test.accuracy"):
         """Return a figure of each finished seed, [float]. on: path in `metrics.json`, of HISTORY, or "minutes"."""
@@ -169,10 +173,25 @@ class Comparisons:
         if on.startswith("class_iou:"):
             found = self.runs.get(run, "test.class_iou")
             return None if not found else found[VOC_CLASSES.index(on.partition(":")[2])]
+        if on.startswith("small:"):
+            table = self.runs.images(run)
+            small = table[table["foreground_share"] < SMALL] if not table.empty else table
+            return None if small.empty else float(small[on[6:]].mean())
+        if on.startswith("iou_at:"):
+            return self._iou_at(run, float(on[7:]))
         if on.startswith("event:"):
             found = self.runs.get(run, "events")
             return None if found is None else float(sum(on[6:] in event["event"] for event in found))
         return self.runs.get(run, f"{on}.mean" if ".images." in on else on)
+
+    def _iou_at(self, run, threshold):
+        """Return the foreground IoU on the test images at another threshold, from the stored precision and recall."""
+        arrays = self.runs.arrays(run)
+        if "curve_threshold" not in arrays:
+            return None
+        place = np.abs(arrays["curve_threshold"] - threshold).argmin()
+        precision, recall = (float(arrays[f"curve_{name}"][place]) for name in ("precision", "recall"))
+        return 1 / (1 / precision + 1 / recall - 1) if precision and recall else 0.0
 
     def mean(self, name, on="test.accuracy"):
         """Return the mean of a figure over the finished seeds, or that of the fastest of them; None without any."""

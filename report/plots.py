@@ -314,7 +314,10 @@ def name_dots(ax, names, dots):
         taken.append(box)
 
 
-def front(runs, cost, path, step=0.025):
+STEP = 0.015  # of accuracy or IoU, from which on a better net is named
+
+
+def front(runs, cost, path, step=STEP):
     """Return the runs whose figure exceeds that of every cheaper one by more than `step`, and the best of all.
 
     cost: {run: minutes}. path: of the figure on the validation images.
@@ -820,15 +823,14 @@ def decoders(runs, pairs):
     return fig
 
 
-def zoom(runs, pairs, count=3):
+def zoom(runs, names, count=3):
     """The same details of the probability maps of two decoders, enlarged without smoothing, and their fine structure.
 
     Fine structure: a map minus its Gaussian blur, amplified by the same factor for both decoders.
     """
-    found = [runs.first(pair) for pair in pairs]
-    pair = next((p for p in found if len(p) == 2 and all(has_panel(runs, name) for name in p)), None)
-    if pair is None:
-        return waiting([PANEL, *(name for pair in pairs for name in pair)])
+    pair = runs.first(names)
+    if len(pair) < 2 or not all(has_panel(runs, run) for run in pair):
+        return waiting([PANEL, *names])
     crops = []
     for position in range(len(runs.arrays(PANEL)["panel_identifiers"])):
         found = [panel(runs, run, position) for run in pair]

@@ -93,7 +93,7 @@ def present(c, names):
 def classifiers(c, steps):
     """Accuracy of each net and its difference from an earlier row, which it is compared with; gap and cost.
 
-    steps: {experiment: the one that it is compared with, or None}.
+    steps: {experiment: the one that it is compared with, "-seed0" for its first seed alone, or None}.
     """
     places = {name: str(place) for place, name in enumerate(present(c, steps), start=1)}
     rows = [
@@ -102,7 +102,7 @@ def classifiers(c, steps):
             "net": title_of(name),
             "seeds": c.seeds(name),
             "test (%)": c.mean(name),
-            "against no.": places.get(steps[name], DASH),
+            "against no.": places.get(steps[name] and experiment_of(steps[name]), DASH),
             "difference (points)": plain(c.difference(name, steps[name]) if steps[name] else None),
             "gap (points)": c.mean(name, "gap"),
             "parameters (M)": c.mean(name, "cost.parameters"),
@@ -149,7 +149,7 @@ SEGMENTATION = {
     "pixel accuracy (%)": "test.dataset.pixel_accuracy",
     "IoU (%)": "test.dataset.iou",
     "Dice (%)": "test.dataset.dice",
-    "mean IoU (%)": "test.images.iou",
+    "IoU per image (%)": "test.images.iou",
     "boundary IoU (%)": "test.images.boundary_iou",
     "Hausdorff 95 (%)": "test.images.hausdorff_95",
 }
@@ -173,7 +173,7 @@ def segmenters(c, names):
 
 
 def decoders(c, pairs):
-    """Bilinear minus transposed: overlap, contour, pattern and cost."""
+    """Bilinear minus transposed: overlap, contour, pattern and multiply-adds."""
     rows = []
     for transposed, bilinear in pairs:
         if not (c.seeds(transposed) and c.seeds(bilinear)):
@@ -182,13 +182,12 @@ def decoders(c, pairs):
             {
                 "net": title_of(transposed).removesuffix(", transposed"),
                 "seeds": whole(" / ".join(str(c.seeds(name)) for name in (transposed, bilinear))),
-                "mean IoU (points)": plain(c.difference(bilinear, transposed, "test.images.iou")),
+                "IoU per image (points)": plain(c.difference(bilinear, transposed, "test.images.iou")),
                 "boundary IoU (points)": plain(c.difference(bilinear, transposed, "test.images.boundary_iou")),
                 "checkerboard": both(c, transposed, bilinear, "checkerboard", "{:.1f}".format),
                 "multiply-adds (G)": both(
                     c, transposed, bilinear, "cost.multiply_adds", lambda value: f"{value / 1e9:.1f}"
                 ),
-                "training (min)": both(c, transposed, bilinear, "minutes", minutes),
             }
         )
     return styled(rows)

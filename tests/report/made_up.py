@@ -114,6 +114,7 @@ def segmenter(config, rng):
             "boundary_iou": iou / 2,
             "pixel_accuracy": 0.5 + iou / 2,
         }
+        | ({} if classes == 21 else dict.fromkeys(("precision", "recall"), 2 * iou / (1 + iou)))
         for name, iou in zip(names, ious.tolist(), strict=True)
     ]
     return metrics, arrays, history("iou"), images

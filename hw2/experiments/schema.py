@@ -1,6 +1,8 @@
 """The form of an entry in the table of experiments, and the checks that it passes when the table is read."""
 
 import dataclasses
+import shlex
+from pathlib import Path
 from typing import Any
 
 from hw2.data import augment
@@ -147,10 +149,13 @@ def experiment_of(run):
     return run.partition("-seed")[0]
 
 
-def training_command(run, force=False):
-    """Return the command that trains one run. force: even if it is finished."""
-    name, _, seed = run.partition("-seed")
-    return f"python scripts/train_all.py --only {name} --seed {seed or 0}{' --force' if force else ''}"
+def training_command(folder, budget, force=False):
+    """Return the command that trains the run in `folder`, with its budget. force: even if it is finished."""
+    results_dir, name = Path(folder).parent, Path(folder).name
+    name, _, seed = name.partition("-seed")
+    command = f"python scripts/train_all.py --budget {budget} --only {name} --seed {seed or 0}"
+    usual = results_dir.parts[-2:] == ("results", budget)  # where the command writes by itself
+    return command + (" --force" if force else "") + ("" if usual else f" --results {shlex.quote(str(results_dir))}")
 
 
 def check(entries):

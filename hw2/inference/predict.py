@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 from scipy.special import softmax
 
-from hw2 import runs
+from hw2 import files, runs
 from hw2.data import splits
 from hw2.data.voc2012 import from_square
-from hw2.errors import ModelError
+from hw2.errors import ModelError, ResultsError
 from hw2.experiments.schema import training_command
 from hw2.hardware import choose_precision
 from hw2.inference.catalogue import register_layers
@@ -67,11 +67,15 @@ def load(folder):
                     _models[key] = _load(path)
         return _models[key]
     except Exception as error:  # Keras raises nearly every exception on a damaged or foreign file
-        name, (reason, *_) = Path(folder).name, str(error).splitlines() or [repr(error)]
-        reason = reason.replace(str(path), path.name)  # the message is shown to visitors
-        raise ModelError(
-            f"The model of {name} cannot be loaded ({reason}). Train it again: {training_command(name, force=True)}"
-        ) from error
+        reason, *_ = str(error).splitlines() or [repr(error)]
+        # the message is shown to visitors, whom folders do not concern
+        reason, shown = reason.replace(str(path), path.name), Path("PATH/TO", *path.parts[-4:-1])
+        try:
+            budget = files.read_json(path.with_name(runs.CONFIG))["budget"]
+        except (ResultsError, TypeError, KeyError, OSError):
+            budget = "BUDGET"
+        command = training_command(shown, budget, force=True)
+        raise ModelError(f"The model of {shown.name} cannot be loaded ({reason}). Train it again: {command}") from error
 
 
 def _load(path):

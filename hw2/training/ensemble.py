@@ -29,7 +29,7 @@ def run(name, config, *, results_dir, force=False):
         metrics = runs.read_metrics(folder)
         if finished == {run: member["finished"] for run, member in metrics["members"].items()}:
             return metrics
-    metrics, logits = read_members(config["members"], results_dir)
+    metrics, logits = read_members(config["members"], results_dir, config["budget"])
     others = [run for run, m in zip(config["members"], metrics, strict=True) if m["budget"] != config["budget"]]
     if others:
         raise ResultsError(
@@ -100,8 +100,8 @@ def combine_members(members):
     }
 
 
-def read_members(members, results_dir):
-    """Return the metrics and the logits of the runs in `members`, two lists."""
+def read_members(members, results_dir, budget):
+    """Return the metrics and the logits of the runs in `members`, two lists. budget: with which they are trained."""
     folders = [Path(results_dir) / run for run in members]
     missing = [folder.name for folder in folders if runs.run_state(folder) != "finished"]
     unstored = [folder.name for folder in folders if folder.name not in missing and not (folder / runs.LOGITS).exists()]
@@ -110,7 +110,7 @@ def read_members(members, results_dir):
             is_or_are, it = ("is", "it") if len(names) == 1 else ("are", "them")
             raise ResultsError(
                 f"The ensemble needs the logits of {', '.join(names)}, which {is_or_are} {why}. Train {it} first:\n"
-                + "\n".join(f"  {training_command(name, force)}" for name in names)
+                + "\n".join(f"  {training_command(Path(results_dir) / name, budget, force)}" for name in names)
             )
     logits = [files.read_arrays(folder / runs.LOGITS) for folder in folders]
     for run, arrays in zip(members, logits, strict=True):

@@ -189,7 +189,7 @@ def set_first_weights(model, config, parent, images, data_dir):
     if config["weights"] == "imagenet":
         registry.load_imagenet_weights(config["model"], model, data_dir)
     elif parent:
-        load_weights_of_run(model, parent)
+        load_weights_of_run(model, parent, config["budget"])
     else:
         adapt_whitening(model, images)
 
@@ -208,27 +208,27 @@ def teacher_folders(config, results_dir):
     """Return the folders of the runs that teach this one; raise TrainingError where one is missing."""
     folders = [Path(results_dir) / run for run in config["teachers"]]
     for folder in folders:
-        require_model(folder, f"learns from the answers of {folder.name}")
+        require_model(folder, f"learns from the answers of {folder.name}", config["budget"])
     return folders
 
 
-def require_model(folder, why):
+def require_model(folder, why, budget):
     """Raise TrainingError, with the command to give first, unless `folder` holds a finished run with its model."""
     finished = runs.run_state(folder) == "finished"
     if not finished or not (folder / runs.MODEL).exists():
         raise TrainingError(
             f"This run {why}, and {folder / runs.MODEL} is not there. Train {folder.name} first: "
-            f"{training_command(folder.name, force=finished)}"
+            f"{training_command(folder, budget, force=finished)}"
         )
 
 
-def load_weights_of_run(model, folder):
+def load_weights_of_run(model, folder, budget):
     """Set the weights of `model` from the finished run in `folder`, whose model has the same form."""
-    require_model(folder, f"starts from the weights of {folder.name}")
+    require_model(folder, f"starts from the weights of {folder.name}", budget)
     weights = float16_file.load(folder / runs.MODEL).get_weights()
     if [array.shape for array in weights] != [variable.shape for variable in model.weights]:
         raise TrainingError(
             f"This run starts from the weights of {folder.name}, which is another network here, perhaps of another "
-            f"budget. Train both with the same budget: {training_command(folder.name, force=True)}"
+            f"budget. Train both with the same budget: {training_command(folder, budget, force=True)}"
         )
     model.set_weights(weights)

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from hw2.experiments.schema import (
     experiment_of,
     pick,
     run_name,
+    training_command,
 )
 
 PHASE = Phase(epochs=1, learning_rate=1e-3)
@@ -141,3 +143,13 @@ def test_every_run_has_a_title_of_its_own():
     assert len(set(titles)) == 3 * len(EXPERIMENTS) and all(titles)
     assert title_of("vgg16_upsampled_full-seed2") == "VGG16, all layers, enlarged images, seed 2"
     assert title_of("somebody_elses_run-seed1") == "somebody elses run, seed 1"
+
+
+def test_the_command_that_trains_a_run_names_its_budget_and_its_folder():
+    """Without them it would train another run, and with --force discard a good one."""
+    usual = training_command(Path("/home/me/hw2/results/gpu/scratch_final-seed1"), "gpu", force=True)
+    assert usual == "python scripts/train_all.py --budget gpu --only scratch_final --seed 1 --force"
+    elsewhere = training_command(Path("/My Drive/gpu/scratch_final"), "gpu")
+    assert elsewhere.endswith("--budget gpu --only scratch_final --seed 0 --results '/My Drive/gpu'")
+    other = training_command(Path("results/cpu/scratch_final"), "smoke")
+    assert other.endswith("--budget smoke --only scratch_final --seed 0 --results results/cpu")

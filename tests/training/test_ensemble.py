@@ -107,10 +107,14 @@ def test_a_failure_keeps_the_earlier_record(members, monkeypatch):
 
 def test_missing_and_foreign_members_are_explained(members):
     folder, labels = members
-    with pytest.raises(ResultsError, match=r"(?s)the logits of d-seed1, which is not finished.*--only d --seed 1$"):
+    with pytest.raises(
+        ResultsError, match=r"(?s)of d-seed1, which is not finished.*smoke --only d --seed 1 --results \S*$"
+    ):
         ensemble.run("e", CONFIG | {"members": ["a", "d-seed1"]}, results_dir=folder)
     (folder / "b" / runs.LOGITS).unlink()  # as in a fresh clone
-    with pytest.raises(ResultsError, match=r"(?s)of b, which is stored without logits.*--only b --seed 0 --force$"):
+    with pytest.raises(
+        ResultsError, match=r"(?s)b, which is stored without logits.*--only b --seed 0 --force --results \S*$"
+    ):
         ensemble.run("i", CONFIG | {"members": ["a", "b"]}, results_dir=folder)
     fewer = {part: values[:-1] for part, values in labels.items()}
     write_member(folder, "f", {part: np.eye(100)[values] for part, values in fewer.items()}, fewer)

@@ -30,8 +30,8 @@ MASKS, LIST = "SegmentationClassAug", "ImageSets/Segmentation/sbd.txt"
 def ensure(voc, data_dir):
     """Return the list of SBD's identifiers under the VOC folder `voc`; download and convert SBD if it is not there.
 
-    The list is written last, so if it is there, all masks are. Raises DataError as `download.ensure` does, and for a
-    mask that cannot be read.
+    The list is written last, so if it is there, all masks are. Raises DataError as `download.ensure` does, for a mask
+    that cannot be read, and where no mask has a photograph.
     """
     path = voc / LIST
     if path.exists():
@@ -59,6 +59,11 @@ def convert(source, voc, path):
         image.putpalette(VOC_PALETTE.ravel().tolist())
         image.save(voc / MASKS / f"{mask.stem}.png")
         names.append(mask.stem)
+    if not names:
+        raise DataError(
+            f"{source} holds no mask for a photograph under {voc / 'JPEGImages'}. One of the two is incomplete: delete "
+            f"{source.parents[1]} or {voc} and start again."
+        )
     with atomic_path(path) as temporary:
         Path(temporary).write_text("".join(f"{name}\n" for name in names))
 

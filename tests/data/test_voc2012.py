@@ -123,6 +123,16 @@ def test_sbd_becomes_label_pngs_and_a_list_without_official_images(devkit):
         voc2012.identifiers(data_dir, "sbd")
 
 
+def test_sbd_without_any_mask_for_a_photograph_is_explained(devkit):
+    """Otherwise an empty list would be kept, and every later run would train without SBD."""
+    data_dir, root, _ = devkit
+    (data_dir / "benchmark_RELEASE").mkdir()
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"holds no mask for a photograph.*delete .*benchmark_RELEASE"):
+            voc2012.identifiers(data_dir, "sbd")
+    assert not (root / "ImageSets" / "Segmentation" / "sbd.txt").exists()
+
+
 def test_any_damage_to_a_file_of_sbd_is_explained(tmp_path):
     path, rng = tmp_path / "cls" / "a.mat", np.random.default_rng(0)
     path.parent.mkdir()

@@ -291,7 +291,7 @@ class Comparisons:
         without two runs.
         """
         shared = self.runs.arrays("seg_baselines")
-        ours, theirs = ([run for run in self.named(one) if self._has_panel(run)] for one in (name, other))
+        ours, theirs = ([run for run in self.named(one) if self.runs.has_panel(run)] for one in (name, other))
         pairs = list(combinations(ours, 2)) if name == other else list(product(ours, theirs))
         found = [
             (self._mask(one, index) != self._mask(two, index))[shared[f"panel_{index}_truth"] != VOID].mean()
@@ -304,10 +304,6 @@ class Comparisons:
         """Return the share of pixels in which the masks of two seeds of one net differ, the mean over these nets."""
         found = [value for name in names if (value := self.masks_differ(name, name)) is not None]
         return float(np.mean(found)) if found else None
-
-    def _has_panel(self, run):
-        shared, own = (self.runs.arrays(one).get("panel_identifiers") for one in ("seg_baselines", run))
-        return shared is not None and own is not None and np.array_equal(shared, own)
 
     def _mask(self, run, index):
         return self.runs.arrays(run)[f"panel_{index}_probability"] >= 255 * self.runs.get(run, "threshold")

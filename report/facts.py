@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 from claims import DASH, Text, number, percent, signed
-from plots import PANEL
+from runs import PANEL
 from scipy.stats import spearmanr
 
 from hw2.labels import VOC_CLASSES, VOC_PAIRS

@@ -10,22 +10,22 @@ import textwrap
 import matplotlib
 import numpy as np
 import seaborn as sns
-from claims import duration
 from matplotlib.artist import setp
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from runs import PANEL
 from scipy.ndimage import gaussian_filter
 
 from hw2.data.thumbnails import decode
 from hw2.experiments import title_of
 from hw2.experiments.schema import experiment_of
 from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF, CIFAR100_SUPERCLASSES, VOC_CLASSES, VOC_PALETTE, VOID
+from hw2.models.registry import VGG16_BLOCKS
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 INK, GREY, PALE = "#222222", "#767676", "#D9D9D9"
 WIDTH = 6.3  # inches
-VGG16_BLOCKS = (2, 2, 3, 3, 3)  # convolutions of 3x3 before each pooling
 
 
 def use_theme():
@@ -92,13 +92,6 @@ def title(run, width=24):
 
 def percent_axis(axis, decimals=0):
     axis.set_major_formatter(PercentFormatter(1, decimals=decimals, symbol=" %"))
-
-
-def seconds_axis(axis):
-    """Label a logarithmic axis of seconds in seconds, minutes and hours."""
-    axis.set_major_locator(matplotlib.ticker.FixedLocator([10, 60, 600, 1800, 3600, 7200, 18000, 36000, 72000]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: str(duration(value))))
-    axis.set_minor_locator(NullLocator())
 
 
 def spread(positions, gap):
@@ -194,13 +187,13 @@ def accuracies(runs, comparisons, names, colours=None):
     return fig
 
 
-def receptive_fields(blocks=VGG16_BLOCKS):
-    """Return rows (name, size of the receptive field, stride) of every layer of a VGG net, in pixels of the input.
+def receptive_fields():
+    """Return rows (name, size of the receptive field, stride) of every layer of VGG16, in pixels of the input.
 
     A layer of kernel k after layers of total stride s widens the field by (k - 1) s.
     """
     rows, field, stride = [], 1, 1
-    for block, convolutions in enumerate(blocks, start=1):
+    for block, (convolutions, _) in enumerate(VGG16_BLOCKS.values(), start=1):
         for convolution in range(1, convolutions + 1):
             field += 2 * stride
             rows.append((f"{block}.{convolution}", field, stride))
@@ -374,7 +367,7 @@ def number_of_classes(runs, names):
     if not found:
         return waiting(names)
     fig, axes = subplots(1, 2, figsize=(WIDTH, 2.3))
-    counts = np.array([classes_of(runs, name) for name in found])
+    counts = np.array([runs.get(name, "data.classes") for name in found])
     accuracy = np.array([runs.get(name, "test.accuracy") for name in found])
     axes[0].plot(counts, accuracy, color=BLUE, marker="o", markersize=4)
     axes[0].plot(counts, 1 / counts, color=GREY, linestyle=(0, (4, 3)))
@@ -396,11 +389,6 @@ def number_of_classes(runs, names):
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_minor_locator(NullLocator())
     return fig
-
-
-def classes_of(runs, name):
-    """Return the number of classes that a CIFAR-100 run tells apart."""
-    return runs.get(name, "data.classes")
 
 
 def ensembles(runs, names):
@@ -519,21 +507,6 @@ def superclass_shares(answers, labels):
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def confused_pairs(answers, labels, count=3):
-    """Return the `count` pairs of classes that are confused most often: (one, other, errors).
-
-    answers, labels: (n,) class numbers.
-    """
-    counts = np.zeros((100, 100), int)
-    np.add.at(counts, (labels, answers), 1)
-    both = np.triu(counts + counts.T, 1)
-    chosen = np.argsort(both, axis=None)[::-1][:count]
-    return [
-        (CIFAR100_CLASSES[one].replace("_", " "), CIFAR100_CLASSES[other].replace("_", " "), int(both[one, other]))
-        for one, other in zip(*np.unravel_index(chosen, both.shape), strict=True)
-    ]
-
-
 def robustness(runs, names):
     """Accuracy under corruptions of growing strength, one panel a corruption, one line a run."""
     found = [name for name in runs.first(names) if runs.get(name, "robustness")]
@@ -646,9 +619,6 @@ def voc_shapes(runs, run="seg_baselines"):
     return fig
 
 
-PANEL = "seg_baselines"  # the run that holds the images and truths of the panel, test images that all runs share
-
-
 def panel(runs, run, position):
     """Return one of the test images that all runs share, with a run's output for it.
 
@@ -659,12 +629,6 @@ def panel(runs, run, position):
     found = {"image": decode(shared[f"panel_{position}_image"]), "truth": shared[f"panel_{position}_truth"]}
     keys = ("probability", "prediction")
     return found | {key: own[f"panel_{position}_{key}"] for key in keys if f"panel_{position}_{key}" in own}
-
-
-def has_panel(runs, run):
-    """Return whether `panel` can show a run: both have the same images."""
-    shared, own = (runs.arrays(name).get("panel_identifiers") for name in (PANEL, run))
-    return shared is not None and own is not None and np.array_equal(shared, own)
 
 
 def example(runs, run, identifier):
@@ -697,7 +661,7 @@ def headings(axes, titles):
 
 def voc_examples(runs, count=4):
     """A few test images with mask and overlay in the official colours."""
-    if not has_panel(runs, PANEL):
+    if not runs.has_panel(PANEL):
         return waiting([PANEL])
     shown = range(min(count, len(runs.arrays(PANEL)["panel_identifiers"])))
     fig, axes = subplots(3, len(shown), figsize=(WIDTH, 3.3), squeeze=False)
@@ -829,7 +793,7 @@ def zoom(runs, names, count=3):
     Fine structure: a map minus its Gaussian blur, amplified by the same factor for both decoders.
     """
     pair = runs.first(names)
-    if len(pair) < 2 or not all(has_panel(runs, run) for run in pair):
+    if len(pair) < 2 or not all(runs.has_panel(run) for run in pair):
         return waiting([PANEL, *names])
     crops = []
     for position in range(len(runs.arrays(PANEL)["panel_identifiers"])):
@@ -893,7 +857,7 @@ def class_iou(runs, run):
 
 def class_outputs(runs, run, count=6):
     """Test images at equal distances in the panel: image, truth and answer in the official colours, classes by name."""
-    if not has_panel(runs, run):
+    if not runs.has_panel(run):
         return waiting(runs.missing([PANEL, run]) or [run])
     panels = len(runs.arrays(run)["panel_identifiers"])
     shown = np.unique(np.linspace(0, panels - 1, min(count, panels)).astype(int))

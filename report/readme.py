@@ -16,6 +16,8 @@ from claims import Comparisons, percent
 from PIL import Image
 from runs import CLASSIFIERS, SEGMENTERS, Runs
 
+from hw2.errors import ResultsError
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 PICTURE = Path(__file__).resolve().parent / "figure.png"
 BENCHMARK = Path(__file__).resolve().parents[1] / "results" / "benchmark.json"
@@ -111,7 +113,17 @@ def shown(path):
         return picture.text["Description"]
 
 
+def main(folder=None):
+    """Write README's tables and the picture from a folder of runs, or exit with a message if it holds none."""
+    try:
+        runs = Runs(folder)
+    except ResultsError as error:
+        sys.exit(str(error))
+    if not runs.metrics:
+        sys.exit(f"{runs.folder} holds no finished run, so README stays as it is. Name another folder of runs.")
+    README.write_text(with_speed(with_results(README.read_text(), Comparisons(runs)), BENCHMARK))
+    draw(Comparisons(runs), PICTURE)
+
+
 if __name__ == "__main__":
-    comparisons = Comparisons(Runs(*sys.argv[1:2]))
-    README.write_text(with_speed(with_results(README.read_text(), comparisons), BENCHMARK))
-    draw(comparisons, PICTURE)
+    main(*sys.argv[1:2])

@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hw2 import files, runs
+from hw2.errors import ResultsError
 from hw2.experiments import EXPERIMENTS, ensembles, schema, scratch, segmentation, vgg16
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+PANEL = "seg_baselines"  # the run that holds the images and truths of the panel, test images that all runs share
 
 
 def runs_of(*names):
@@ -34,10 +37,14 @@ class Runs:
     """The finished runs of a folder of runs, by name.
 
     folder: by default $HW2_RESULTS or, if that is not set, the project's results of the budget with more finished runs.
+    Raises ResultsError if a folder is named and is not there.
     """
 
     def __init__(self, folder=None):
-        self.folder = Path(folder or os.environ.get("HW2_RESULTS") or runs.results_folder(RESULTS))
+        named = folder or os.environ.get("HW2_RESULTS")
+        self.folder = Path(named or runs.results_folder(RESULTS))
+        if named and not self.folder.is_dir():
+            raise ResultsError(f"There is no folder of runs {self.folder} (looked for {self.folder.absolute()}).")
         self.metrics = runs.finished_runs(self.folder)
         self._files = {}
 
@@ -127,6 +134,11 @@ class Runs:
         if path not in self._files:
             self._files[path] = reader(path)
         return self._files[path]
+
+    def has_panel(self, run):
+        """Return whether a segmentation run has outputs for the panel, test images whose truths PANEL holds."""
+        shared, own = (self.arrays(name).get("panel_identifiers") for name in (PANEL, run))
+        return shared is not None and own is not None and np.array_equal(shared, own)
 
     def wanted(self):
         """Return `{chapter: run names}`: CHAPTERS, and under "Others" the finished runs that no chapter has."""

@@ -67,3 +67,14 @@ def test_the_table_of_speeds_has_the_rows_that_are_measured_against_pytorch(tmp_
     assert lines[4:] == [*group, readme.SPEED_END.strip(), "b"]
     assert "old" not in lines and "| --- |" not in lines
     assert readme.speed_section(tmp_path / "absent.json").strip() == ""
+
+
+def test_a_folder_without_runs_changes_nothing(tmp_path, monkeypatch):
+    """A mistyped folder would otherwise empty the table."""
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("as it was")
+    with pytest.raises(SystemExit, match="There is no folder of runs"):
+        readme.main(str(tmp_path / "cpuu"))
+    with pytest.raises(SystemExit, match="holds no finished run"):
+        readme.main(str(tmp_path))
+    assert (tmp_path / "README.md").read_text() == "as it was"

@@ -210,9 +210,9 @@ def test_panel_joins_the_shared_images_and_a_runs_own_outputs(tmp_path):
     assert found["image"].shape == (60, 80, 3) and found["truth"] is shared["panel_2_truth"]
     assert found["probability"] is own["panel_2_probability"] and found["prediction"] is own["panel_2_prediction"]
     assert set(plots.panel(runs, "seg_book_bilinear", 2)) == {"image", "truth", "probability"}
-    assert plots.has_panel(runs, "seg_book_bilinear")
+    assert runs.has_panel("seg_book_bilinear")
     runs.arrays("seg_book_bilinear")["panel_identifiers"] = np.array(["2007_000001"])
-    assert not plots.has_panel(runs, "seg_book_bilinear")  # of other images
+    assert not runs.has_panel("seg_book_bilinear")  # of other images
     identifier = runs.get("seg_book_bilinear", "examples.median")[1]
     arrays = runs.arrays("seg_book_bilinear")
     assert plots.example(runs, "seg_book_bilinear", identifier)["truth"] is arrays["example_3_truth"]

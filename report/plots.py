@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from hw2.data.thumbnails import decode
 from hw2.experiments import title_of
-from hw2.experiments.schema import experiment_of
+from hw2.experiments.schema import experiment_of, run_name
 from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF, CIFAR100_SUPERCLASSES, VOC_CLASSES, VOC_PALETTE, VOID
 from hw2.models.registry import VGG16_BLOCKS
 
@@ -242,7 +242,7 @@ def family(run):
 def overview(runs, classifiers, segmenters):
     """Test accuracy and foreground IoU against training time: every run a dot, and the best of each budget named.
 
-    Named are runs that are better on the validation images than all that took less time.
+    Named are runs that are clearly better on the validation images than all that took less time, and the best of FINAL.
     """
     if not runs.first((*classifiers, *segmenters)):
         return waiting(classifiers)
@@ -256,7 +256,10 @@ def overview(runs, classifiers, segmenters):
             colour = family(run)[0]
             ax.plot(cost[run], runs.get(run, f"test.{figure}"), "o", color=colour, markersize=5, alpha=0.6, mew=0)
         dots = {run: (cost[run], runs.get(run, f"test.{figure}")) for run in found}
-        labels.append((ax, {title(run, 18): dots[run] for run in front(runs, cost, f"validation.{figure}")}, dots))
+        named = front(runs, cost, f"validation.{figure}")
+        final = [run for run in found if experiment_of(run) == FINAL and run not in named]
+        named += sorted(final, key=lambda run: runs.get(run, f"validation.{figure}"))[-1:]
+        labels.append((ax, {title(run, 18): dots[run] for run in named}, dots))
         ax.set(xscale="log", xlabel="training time (min, logarithmic)")
         ax.set_title("CIFAR-100: test accuracy" if figure == "accuracy" else "VOC: foreground IoU")
         ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
@@ -307,7 +310,8 @@ def name_dots(ax, names, dots):
         taken.append(box)
 
 
-STEP = 0.015  # of accuracy or IoU, from which on a better net is named
+STEP = 0.025  # of accuracy or IoU, from which on a better net is named
+FINAL = "scratch_final"  # named in any case
 
 
 def front(runs, cost, path, step=STEP):
@@ -326,11 +330,13 @@ def front(runs, cost, path, step=STEP):
 
 
 def schedules(runs, names):
-    """Learning rate and validation accuracy by epoch of the same net under several schedules.
+    """Learning rate and validation accuracy by epoch of the same net, with the same seed, under several schedules.
 
     The last is dashed: until it first divides the rate, its line is the one before it.
     """
-    found = runs.first(names)
+    seeds = [runs.get(run, "seed") for run in runs.seeds(names[0])]
+    common = (runs.finished([run_name(name, seed) for name in names]) for seed in seeds)
+    found = next((of_seed for of_seed in common if len(of_seed) == len(names)), runs.first(names))
     if not found:
         return waiting(names)
     fig, axes = subplots(1, 2, figsize=(WIDTH, 2.3))

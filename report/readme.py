@@ -5,6 +5,7 @@
 `tests/report/test_readme.py` checks that README shows the committed results.
 """
 
+import argparse
 import hashlib
 import json
 import sys
@@ -126,4 +127,6 @@ def main(folder=None):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="?", help="folder of runs; default: that of the report")
+    main(parser.parse_args().folder)

@@ -229,6 +229,16 @@ def test_the_picture_names_runs_that_beat_all_cheaper_ones(tmp_path):
     assert chosen == ["vgg16_features_linear", "scratch_final"]  # not the one that is best but for half a point
 
 
+def test_schedules_are_compared_with_the_same_seed(tmp_path):
+    names = ["scratch_residual", "scratch_residual_constant", "scratch_residual_plateau"]
+    made_up.write(tmp_path, [names[0], f"{names[0]}-seed1", f"{names[1]}-seed1", f"{names[2]}-seed1"])
+    runs = Runs(tmp_path)
+    shown = []
+    read, runs.history = runs.history, lambda run: (shown.append(run), read(run))[1]
+    plots.schedules(runs, names)
+    assert shown == [f"{name}-seed1" for name in names]
+
+
 @pytest.mark.parametrize(
     "unet, minutes", [("seg_unet_mobilenetv2_transpose", 14), ("seg_unet_mobilenetv2_bilinear", 10.6)]
 )

@@ -131,9 +131,9 @@ def _work(config, table, phase: Phase, epochs):
     costs = table[network_key(config, phase.image_size)]
     trained, frozen = costs[phase.trainable], [a - b for a, b in zip(costs[""], costs[phase.trainable], strict=True)]
     # the condition of `hw2.training.frozen.inputs_of_phase`; in our networks, dropout follows all frozen layers
-    is_cached = frozen[0] > 0 and not (phase.augment or phase.joint)
-    each_time = [0, 0] if is_cached else frozen
     augments = phase.augment or phase.joint or phase.mix
+    is_cached = frozen[0] > 0 and not augments
+    each_time = [0, 0] if is_cached else frozen
     side = 32 if config["task"] == "classification" else config["model_arguments"]["image_size"]
     return Work(
         trained=tuple(

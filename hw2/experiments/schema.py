@@ -39,7 +39,7 @@ class Phase:
 
     trainable: beginning of the name of the first layer that is trained, one of the network's `stages` in
         `hw2.models.registry`; the layers before it are frozen. "" trains all layers. The outputs of frozen layers are
-        computed once and cached, unless a random operation (augmentation, dropout) precedes them.
+        computed once and cached, unless a random operation (augmentation, mixing, dropout) precedes them.
     schedule: "cosine" (to zero), "constant", or "plateau" (divided by 5 when the validation metric has not improved for
         `plateau_patience` epochs). warmup: share of the steps over which the rate first rises from zero.
     loss: for segmentation, a name in `hw2.tasks.losses`.

@@ -33,9 +33,8 @@ def inputs_of_phase(model, phase, images, targets, validation_images, data_dir, 
         images = np.concatenate([images, images[:, :, ::-1]])
         targets = np.concatenate([targets, targets])
     first = next(index for index, layer in enumerate(model.layers) if layer.trainable)
-    random = (
-        phase.augment or phase.joint or any(isinstance(layer, keras.layers.Dropout) for layer in model.layers[:first])
-    )
+    drops_out = any(isinstance(layer, keras.layers.Dropout) for layer in model.layers[:first])
+    random = phase.augment or phase.joint or phase.mix or drops_out
     if random or not any(layer.weights for layer in model.layers[:first]):
         return model, images, validation_images, targets, [0.0, 0.0]
     frozen, rest = cut(model, first)

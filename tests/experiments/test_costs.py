@@ -47,6 +47,7 @@ def test_frozen_layers_cost_one_pass_or_are_cached():
     assert augmented.trained == (3 * 900 * (70 + 90), 3 * 900 * (8 + 6))
     assert augmented.predicted == (3 * 50 * 100, 3 * 50 * 10)
     assert augmented.augmentation == 3 * 900 * 32**2 / costs.AUGMENTED_PIXELS["classification"]
+    assert work(trainable="head", mix=["mixup"]) == augmented
     cached = work(trainable="head")
     assert cached.trained == (3 * 900 * 90, 3 * 900 * 6) and cached.augmentation == 0
     assert cached.predicted == (1050 * 70 + 3 * 50 * 30, 1050 * 8 + 3 * 50 * 2)

@@ -60,7 +60,7 @@ def test_cached_features_give_the_outputs_of_images(data, tmp_path):
     np.testing.assert_allclose(outputs(rest, mirrored[12:]), expected, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("options", [{"augment": ("flip",)}, {"joint": ("joint_flip",)}])
+@pytest.mark.parametrize("options", [{"augment": ("flip",)}, {"joint": ("joint_flip",)}, {"mix": ("mixup",)}])
 def test_random_inputs_are_not_cached(options, data, tmp_path):
     model = classifier()
     trained, images, _, _, took = inputs(model, dataclasses.replace(HEAD, **options), data, tmp_path)

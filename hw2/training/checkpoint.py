@@ -49,7 +49,8 @@ class Checkpoint:
 
     fresh: State of a run that begins. seconds: `save_if_due` saves if the last save is at least this long ago.
 
-    Raises TrainingError for a state of another backend or number format, ResultsError for a damaged one.
+    Raises TrainingError for a state of another backend, number format or version of this program, ResultsError for a
+    damaged one.
     """
 
     def __init__(self, folder, fresh, seconds=0.0):
@@ -60,7 +61,10 @@ class Checkpoint:
         if not self.resumed:
             return
         self.arrays = files.read_arrays(self.path)
-        self.state = State(**json.loads(self.arrays.pop("state").tobytes()))
+        try:
+            self.state = State(**json.loads(self.arrays.pop("state").tobytes()))
+        except (KeyError, TypeError) as error:
+            raise self._foreign(f"its fields are not those of a state here ({error})") from error
         if (self.state.backend, self.state.precision) != (fresh.backend, fresh.precision):
             raise TrainingError(
                 f"{folder} was begun with {self.state.backend} in {self.state.precision}; this is {fresh.backend} in "
@@ -98,14 +102,18 @@ class Checkpoint:
         return sum(name.startswith(f"{group}/") for name in self.arrays)
 
     def _restore(self, group, variables):
-        saved = self._count(group)
-        if saved and saved != len(variables):
-            raise TrainingError(
-                f"{self.path} has {saved} variables of the {group}, not {len(variables)}: it was written by another "
-                "version of this program. Train the run again with --force."
-            )
-        for index, variable in enumerate(variables[:saved]):
-            variable.assign(self.arrays[f"{group}/{index}"])
+        saved = [self.arrays[f"{group}/{index}"] for index in range(self._count(group))]
+        if not saved:
+            return
+        if [array.shape for array in saved] != [tuple(variable.shape) for variable in variables]:
+            raise self._foreign(f"its {len(saved)} variables of the {group} are not the {len(variables)} of this run")
+        for variable, array in zip(variables, saved, strict=True):
+            variable.assign(array)
+
+    def _foreign(self, why):
+        return TrainingError(
+            f"{self.path} was written by another version of this program: {why}. Train the run again with --force."
+        )
 
 
 def variables_of(model):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_runs import VGG16
 
-from hw2 import runs
+from hw2 import files, runs
 from hw2.errors import ResultsError, TrainingError
 from hw2.experiments.schema import Phase
 from hw2.models import registry
@@ -53,6 +53,21 @@ def test_a_state_of_another_backend_or_a_damaged_one_is_refused(tmp_path):
     (tmp_path / runs.STATE).write_bytes((tmp_path / runs.STATE).read_bytes()[:-200])
     with pytest.raises(ResultsError, match=r"state\.npz is damaged"):
         Checkpoint(tmp_path, State("theano", "float32"))
+
+
+def test_a_state_of_another_version_is_refused(tmp_path):
+    """A field that this version does not know, no fields at all, and variables of another shape."""
+    path, message = tmp_path / runs.STATE, r"state\.npz .*another version of this program.*--force"
+    unknown = np.frombuffer(b'{"backend": "tensorflow", "precision": "float32", "rate": 1}', np.uint8)
+    for arrays in ({"state": unknown}, {"model/0": np.zeros(3)}):
+        files.write_arrays(path, arrays)
+        with pytest.raises(TrainingError, match=message):
+            Checkpoint(tmp_path, State("tensorflow", "float32"))
+    small, large = (keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)]) for units in (1, 3))
+    path.unlink()
+    Checkpoint(tmp_path, State("tensorflow", "float32")).save(small)
+    with pytest.raises(TrainingError, match=message):
+        Checkpoint(tmp_path, State("tensorflow", "float32")).restore_model(large)
 
 
 def test_it_is_saved_when_it_is_due(tmp_path):

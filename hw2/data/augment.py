@@ -97,7 +97,7 @@ def joint_scale_crop(rng, images, masks, scale=(0.5, 1.25), aspect=(0.8, 1.25)):
     columns = _window(rng, sides * np.sqrt(aspects), width)
     cropped_images, cropped_masks = np.empty_like(images), np.empty_like(masks)
     for image, mask, (top, down), (left, right), out, out_mask in zip(
-        images, masks, rows[:, :2], columns[:, :2], cropped_images, cropped_masks, strict=True
+        images, masks, rows, columns, cropped_images, cropped_masks, strict=True
     ):
         # OpenCV releases Python's lock; NumPy takes six times as long at 320 pixels, more than a training step on a GPU
         where = np.array([[right - left, 0, left], [0, down - top, top]]), (width, height)
@@ -131,13 +131,13 @@ def jitter(rng, images, brightness=0.2, contrast=0.3, saturation=0.4):
 
 
 def _window(rng, shares, size):
-    """Return source coordinates (n, size) of windows whose sides are the given shares of `size`.
+    """Return source coordinates (n, 2) of the first two pixels of windows whose sides are the given shares of `size`.
 
     A window is placed at random inside the image, or, if it is larger, at random around the whole image. Coordinates
     are those of pixel centres: those of the whole image are 0, 1, ..., size - 1.
     """
     starts = rng.uniform(0, 1, len(shares)) * (1 - shares) * size
-    return starts[:, None] + (np.arange(size) + 0.5) * shares[:, None] - 0.5
+    return starts[:, None] + (np.arange(2) + 0.5) * shares[:, None] - 0.5
 
 
 def _rectangles(rng, heights, widths, height, width):

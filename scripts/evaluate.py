@@ -73,7 +73,7 @@ def evaluate(folder, data_dir):
         keras.config.set_dtype_policy(choose_precision())
         model = build_model(config)
         model.set_weights(float16_file.load(folder / runs.MODEL).get_weights())
-        _, validation = task.load_training(config, data_dir)
+        validation = task.load_validation(config, data_dir)
         # beside the run first, so that an interruption leaves the old record whole
         with tempfile.TemporaryDirectory(prefix=".evaluating-", dir=folder) as temporary:
             figures = measure_and_write(Path(temporary), config, task, model, validation, data_dir)

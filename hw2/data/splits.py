@@ -90,7 +90,12 @@ def load_training_masks(data, data_dir, image_size):
 
     Raises DataError, see `hw2.data.voc2012`.
     """
-    return _load_masks(data, data_dir, "train", image_size), _load_masks(data, data_dir, "validation", image_size)
+    return _load_masks(data, data_dir, "train", image_size), load_validation_masks(data, data_dir, image_size)
+
+
+def load_validation_masks(data, data_dir, image_size):
+    """Return the validation part of `load_training_masks` without reading the other one, which takes gigabytes."""
+    return _load_masks(data, data_dir, "validation", image_size)
 
 
 def load_test_masks(data, data_dir, image_size):

@@ -30,6 +30,11 @@ def load_training(config, data_dir):
     return splits.load_training(config["data"], data_dir)
 
 
+def load_validation(config, data_dir):
+    """Return the validation part of `load_training`. CIFAR-100 keeps both parts in one file, which is read whole."""
+    return splits.load_training(config["data"], data_dir)[1]
+
+
 def targets(labels, config):
     """Return one-hot float32 rows (n, classes)."""
     return np.eye(config["data"]["classes"], dtype=np.float32)[labels]

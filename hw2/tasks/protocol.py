@@ -34,6 +34,9 @@ class Task(Protocol):
     def load_training(self, config: dict, data_dir) -> tuple[Any, Any]:
         """Return the training and validation parts, each with `images` and `labels`."""
 
+    def load_validation(self, config: dict, data_dir) -> Any:
+        """Return the validation part alone, for measurements that need no training image."""
+
     def targets(self, labels: np.ndarray, config: dict) -> np.ndarray:
         """Return the targets that the loss compares with the model's outputs."""
 

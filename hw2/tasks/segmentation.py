@@ -31,6 +31,11 @@ def load_training(config, data_dir):
     return splits.load_training_masks(config["data"], data_dir, config["model_arguments"]["image_size"])
 
 
+def load_validation(config, data_dir):
+    """Return the validation part of `load_training`; the training images are not read."""
+    return splits.load_validation_masks(config["data"], data_dir, config["model_arguments"]["image_size"])
+
+
 def targets(labels, config):
     """Return the masks (n, size, size) uint8 unchanged: the losses handle void and foreground."""
     return labels

@@ -40,7 +40,7 @@ def run(name, config, *, data_dir, results_dir, force=False):
     if not force and runs.open_run(folder, config):
         return runs.read_metrics(folder)
     began, cpu_began = time.perf_counter(), time.process_time()
-    _, validation = splits.load_training_masks(config["data"], data_dir, SIZE)
+    validation = splits.load_validation_masks(config["data"], data_dir, SIZE)
     test = splits.load_test_masks(config["data"], data_dir, SIZE)
     axis = best_ellipse_axis(config, validation, data_dir)
     masks = {"background": np.zeros((SIZE, SIZE)), "foreground": np.ones((SIZE, SIZE)), "ellipse": ellipse(axis)}

@@ -45,6 +45,9 @@ def test_splits_of_voc_do_not_overlap(tmp_path):
     assert test.identifiers == NAMES["val"]
     counts = {"train": len(train.images), "validation": len(validation.images), "test": len(test.images)}
     assert splits.mask_counts(VOC, tmp_path) == VOC | counts | {"source": "voc2012-subset"}
+    for name in train.identifiers:  # the validation part alone reads no other photographs
+        (tmp_path / voc2012.FOLDER / "JPEGImages" / f"{name}.jpg").unlink()
+    np.testing.assert_array_equal(splits.load_validation_masks(VOC, tmp_path, 8).images, validation.images)
     (tmp_path / voc2012.FOLDER / "JPEGImages" / "v0.jpg").unlink()
     assert (splits.load_mask(VOC, tmp_path, "v0") == 1).all()
 

@@ -20,8 +20,11 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
+    """The training images, gigabytes of complete VOC and SBD, are not loaded: the baselines do not use them."""
     folder = tmp_path_factory.mktemp("baselines")
-    return folder, baselines.run("seg_baselines", CONFIG, data_dir=folder, results_dir=folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr(splits, "load_training_masks")
+        return folder, baselines.run("seg_baselines", CONFIG, data_dir=folder, results_dir=folder)
 
 
 def test_figures(finished):

@@ -67,8 +67,14 @@ def alone(data_dir, name):
 
 
 def unpack(archive, path, folder):
-    """Unpack the archive file `path` beside its destination `folder`, then rename its content into place."""
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as scratch:
+    """Unpack the archive file `path` beside its destination `folder`, then rename its content into place.
+
+    The caller holds the lock of this archive: what a killed process left of it is deleted first.
+    """
+    prefix = f".unpacking-{archive.name}-"  # another archive has a lock of its own and may be unpacked meanwhile
+    for leftover in path.parent.glob(f"{prefix}*"):
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as scratch:
         with tarfile.open(path) as tar:
             # the "data" filter refuses absolute paths, links to outside and device files (PEP 706)
             tar.extractall(scratch, filter="data")

@@ -1,12 +1,15 @@
 """Downloads from a server on this machine that cuts connections, ignores ranges, or sends wrong content."""
 
 import concurrent.futures
+import contextlib
 import errno
 import hashlib
 import http.client
 import io
 import socket
+import sys
 import tarfile
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -193,6 +196,23 @@ def test_without_network_the_message_names_the_files_and_their_places(tmp_path):
 def test_a_file_put_there_by_hand_is_used(tmp_path):
     (tmp_path / "set.tar.gz").write_bytes(CONTENT)
     assert (download.ensure(archive("http://127.0.0.1:9/"), tmp_path) / "names.txt").exists()
+
+
+def test_what_a_kill_left_while_unpacking_is_deleted(tmp_path, monkeypatch):
+    """SIGKILL gives no chance to; what another process is unpacking stays."""
+    (tmp_path / "set.tar.gz").write_bytes(CONTENT)
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(
+            download.tempfile, "TemporaryDirectory", lambda **given: contextlib.nullcontext(tempfile.mkdtemp(**given))
+        )
+        patched.setattr(download.tarfile.TarFile, "extractall", lambda *given, **options: sys.exit())
+        download.ensure(archive("http://127.0.0.1:9/"), tmp_path)
+    (left,) = tmp_path.glob(".unpacking-*")
+    (left / "half.bin").write_bytes(b"half")
+    other = tmp_path / ".unpacking-other.tar-x"
+    other.mkdir()
+    download.ensure(archive("http://127.0.0.1:9/"), tmp_path)
+    assert stored(tmp_path) == [other.name, "set", "set.tar.gz"]
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "set/../../outside.txt"])

@@ -2,11 +2,12 @@
 
 For a new metric, or a corrected one: nothing is trained. Figures and predictions are replaced; cost, history and the
 model stay. Ensembles are combined again from the stored logits of their members, and baselines are measured again, with
-a new record.
+a new record. A run that is damaged because the command was killed while it replaced files is mended by the same command.
 """
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,20 +21,35 @@ KEPT = (
     *("task", "budget", "seed", "data", "backend", "precision", "commit", "versions"),
     *("cost", "events", "started_from"),
 )
+# folder in that of a run: its new files, all of them, while they replace the earlier ones
+COMPLETE = ".evaluated"
 
 
 def main():
     arguments = parse_arguments()
     backend.set_up_for_training(arguments.backend)
+    import filelock
+    from train_all import main_figure
+
+    from hw2.training import interruption
+
+    interruption.install()
     failed = 0
-    for name in arguments.names:
+    for name in dict.fromkeys(arguments.names):
+        interruption.check()
         try:
             before, after = evaluate(arguments.results / name, arguments.data_dir)
-            old, new = before["test"]["accuracy"], after["test"]["accuracy"]
-            print(f"{name}: test accuracy {old:.2%} before, {new:.2%} now", flush=True)
+        except filelock.Timeout:
+            why = "another process is training it; repeat the command when that has ended"
         except (DataError, ResultsError, TrainingError, OSError) as error:
-            failed += 1
-            print(f"{name}: {error}", file=sys.stderr)
+            why = error
+        else:
+            (figure, old), (_, new) = main_figure(before), main_figure(after)
+            print(f"{name}: test {figure} {old:.2%} before, {new:.2%} now", flush=True)
+            continue
+        failed += 1
+        print(f"{name}: {why}", file=sys.stderr)
+    interruption.check()
     return failed > 0
 
 
@@ -44,6 +60,7 @@ def evaluate(folder, data_dir):
     if runs.run_state(folder) != "finished":
         raise ResultsError(f"{folder} holds no finished run. Train it first: python scripts/train_all.py")
     with filelock.FileLock(folder / runs.LOCK, timeout=0):
+        clean_up(folder)
         runs.refuse_damage(folder, digests=True)
         config, before = files.read_json(folder / runs.CONFIG), runs.read_metrics(folder)
         if config["task"] != "ensemble":
@@ -66,24 +83,55 @@ def evaluate(folder, data_dir):
             raise ResultsError(f"{folder} has no stored model. Train it again with --force.")
         import keras
 
-        from hw2.hardware import choose_precision
+        from hw2.hardware import choose_precision, device_name
         from hw2.models import float16_file
+        from hw2.training import interruption
         from hw2.training.run import build_model, measure_and_write
 
-        keras.config.set_dtype_policy(choose_precision())
+        precision = choose_precision()
+        keras.config.set_dtype_policy(precision)
         model = build_model(config)
         model.set_weights(float16_file.load(folder / runs.MODEL).get_weights())
         validation = task.load_validation(config, data_dir)
         # beside the run first, so that an interruption leaves the old record whole
         with tempfile.TemporaryDirectory(prefix=".evaluating-", dir=folder) as temporary:
-            figures = measure_and_write(Path(temporary), config, task, model, validation, data_dir)
+            temporary = Path(temporary)
+            figures = measure_and_write(temporary, config, task, model, validation, data_dir)
             after = {key: before[key] for key in KEPT if key in before} | figures
-            after["evaluated"] = runs.provenance(keras.backend.backend())
-            files.write_json(Path(temporary) / runs.METRICS, after)
-            for path in Path(temporary).iterdir():
-                path.replace(folder / path.name)
-        runs.write_final(folder, files.read_json(folder / runs.FINAL)["finished"])
+            after["evaluated"] = runs.provenance(keras.backend.backend()) | {
+                "precision": precision,
+                "device": device_name(),
+            }
+            files.write_json(temporary / runs.METRICS, after)
+            final = files.read_json(folder / runs.FINAL)
+            runs.write_final(temporary, final["finished"])
+            final["files"] |= files.read_json(temporary / runs.FINAL)["files"]
+            files.write_json(temporary / runs.FINAL, final)
+            with interruption.deferred():
+                temporary.rename(folder / COMPLETE)
+                put_in_place(folder)
         return before, after
+
+
+def clean_up(folder):
+    """Delete incomplete measurements that a killed process left in the folder of a run; put complete ones in place."""
+    for leftover in folder.glob(".evaluating-*"):
+        shutil.rmtree(leftover)
+    if (folder / COMPLETE).exists():
+        put_in_place(folder)
+
+
+def put_in_place(folder):
+    """Replace files of the run by those in `COMPLETE`, `final.json` last. After a kill, a second call does the rest.
+
+    The new files are deleted if the run has been trained again since it was measured.
+    """
+    new = folder / COMPLETE
+    final = files.read_json(new / runs.FINAL)
+    if final and final["finished"] == files.read_json(folder / runs.FINAL)["finished"]:
+        for path in sorted(new.iterdir(), key=lambda path: path.name == runs.FINAL):
+            path.replace(folder / path.name)
+    shutil.rmtree(new)
 
 
 def parse_arguments():
@@ -104,5 +152,7 @@ def parse_arguments():
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Runs without a line above are as they were; the same command measures them.")
     except ResultsError as error:
         sys.exit(str(error))

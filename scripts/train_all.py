@@ -348,10 +348,15 @@ def verify(results_dir):
 
 def summary(metrics):
     """Return one line on a finished run."""
-    cost, test = metrics["cost"], metrics["test"]
-    figure = f"IoU {test['iou']:.1%}" if "iou" in test else f"accuracy {test['accuracy']:.1%}"
+    cost, (figure, value) = metrics["cost"], main_figure(metrics)
     speed = f", {cost['images_per_second']:,.0f} images/s" if "images_per_second" in cost else ""
-    return f"test {figure}, {runs.training_seconds(cost):,.0f} s{speed}"
+    return f"test {figure} {value:.1%}, {runs.training_seconds(cost):,.0f} s{speed}"
+
+
+def main_figure(metrics):
+    """Return the name and the value of the main figure on the test images: the IoU of masks, or the accuracy."""
+    test = metrics["test"]
+    return ("IoU", test["iou"]) if "iou" in test else ("accuracy", test["accuracy"])
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import importlib.util
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import filelock
 import pytest
 from small_runs import SCRATCH, run
 
@@ -12,6 +15,7 @@ from hw2.errors import ResultsError
 from hw2.metrics import classification
 from hw2.tasks import classification as task
 from hw2.tasks import segmentation
+from hw2.training import baselines
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("evaluate", ROOT / "scripts" / "evaluate.py")
@@ -39,6 +43,7 @@ def test_figures_are_the_same_and_cost_and_history_stay(folder, monkeypatch):
     old, new = script.evaluate(folder, None)
     added = new.pop("evaluated")
     assert new == old and added["versions"]["keras"]
+    assert added["precision"] == old["precision"] and added["device"] == old["cost"]["device"]
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert runs.damage(folder, digests=True) == []
     assert files.read_json(folder / "metrics.json") == new | {"evaluated": added}
@@ -63,6 +68,95 @@ def test_an_interruption_keeps_the_old_record(folder, monkeypatch):
     monkeypatch.setattr(classification, "calibration", interrupted)
     with pytest.raises(KeyboardInterrupt):
         script.evaluate(folder, None)
+    left = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != runs.LOCK}
+    assert left == before
+
+
+@pytest.mark.parametrize("replaced", range(4))
+def test_a_kill_while_files_are_replaced_is_made_good_by_the_next_start(folder, monkeypatch, replaced):
+    """A new metric changes metrics.json; the record that certifies it comes last."""
+    figures, replace = classification.classification_figures, Path.replace
+    monkeypatch.setattr(classification, "classification_figures", lambda *given: figures(*given) | {"new": 1.0})
+    moved = []
+
+    def killed(path, target):
+        if path.parent.name.startswith(".evaluat") and Path(target).parent == folder:
+            if len(moved) == replaced:
+                raise SystemExit
+            moved.append(path.name)
+        return replace(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(Path, "replace", killed)
+        script.evaluate(folder, None)
+    assert len(moved) == replaced and runs.FINAL not in moved
+    assert list(folder.glob(".evaluat*"))
+    (folder / ".evaluating-x").mkdir()  # of a process that was killed while it measured
+    old, _ = script.evaluate(folder, None)
+    assert old["test"]["new"] == 1.0
+    assert runs.damage(folder, digests=True) == [] and not list(folder.glob(".evaluat*"))
+
+
+def test_measurements_of_a_run_that_was_trained_again_are_dropped(folder):
+    (folder / script.COMPLETE).mkdir()
+    files.write_json(folder / script.COMPLETE / runs.FINAL, {"finished": "earlier", "files": {}})
+    (folder / script.COMPLETE / runs.METRICS).write_text("{}")
+    old, new = script.evaluate(folder, None)
+    assert new["test"] == old["test"] and not (folder / script.COMPLETE).exists()
+
+
+def test_the_record_keeps_what_it_says_about_other_files(folder, monkeypatch):
+    """They are not hashed again: that takes time with a large model, between the old record and the new one."""
+    recorded, taken, digest = files.read_json(folder / runs.FINAL)["files"], [], runs.digest
+    monkeypatch.setattr(runs, "refuse_damage", lambda *given, **options: None)
+    monkeypatch.setattr(runs, "digest", lambda path: (taken.append(path.name), digest(path))[1])
+    script.evaluate(folder, None)
+    assert sorted(taken) == ["logits.npz", "metrics.json", "predictions.npz"]
+    now = files.read_json(folder / runs.FINAL)
+    assert now["run"] == "small" and list(now["files"]) == list(recorded)
+    assert all(now["files"][name] == recorded[name] for name in ("config.json", "history.csv", "model.keras"))
+
+
+def command(*arguments):
+    return [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *map(str, arguments)]
+
+
+def test_a_run_of_another_process_is_left_alone_and_the_figure_is_that_of_train_all(tmp_path):
+    """Baselines stand for all segmentations: their figure is the IoU."""
+    config = {"experiment": "seg_baselines", "budget": "smoke", "seed": 0, "task": "baselines"}
+    config["data"] = {"source": "synthetic", "sbd": False, "classes": 2, "train": 4, "validation": 2, "test": 3}
+    iou = baselines.run("seg_baselines", config, data_dir=tmp_path, results_dir=tmp_path)["test"]["iou"]
+    options = ("seg_baselines", "--results", tmp_path, "--data-dir", tmp_path)
+    with filelock.FileLock(tmp_path / "seg_baselines" / runs.LOCK):
+        ended = subprocess.run(command(*options), capture_output=True, text=True)
+    assert ended.returncode == 1 and "seg_baselines: another process is training it; repeat" in ended.stderr
+    ended = subprocess.run(command(*options), capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stdout == f"seg_baselines: test IoU {iou:.2%} before, {iou:.2%} now\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_the_command_even_where_python_drops_it(folder):
+    """The exception is raised where Python prints and forgets it; the command says so and its status is not 0."""
+    code = f"""
+import os, runpy, signal, sys, weakref
+sys.path.insert(0, {str(ROOT / "scripts")!r})
+from hw2.metrics import classification
+figures = classification.classification_figures
+class Thing: pass
+def press(*given):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    del thing
+    classification.classification_figures = figures
+    return figures(*given)
+classification.classification_figures = press
+sys.argv = ["evaluate.py", "small", "small2", "--results", {str(folder.parent)!r}]
+runpy.run_path({str(ROOT / "scripts" / "evaluate.py")!r}, run_name="__main__")
+"""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.rstrip().endswith("the same command measures them.")
+    assert "small2" not in ended.stdout + ended.stderr  # the next run is not begun
     left = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != runs.LOCK}
     assert left == before
 

@@ -2,7 +2,8 @@
 
 For a new metric, or a corrected one: nothing is trained. Figures and predictions are replaced; cost, history and the
 model stay. Ensembles are combined again from the stored logits of their members, and baselines are measured again, with
-a new record. A run that is damaged because the command was killed while it replaced files is mended by the same command.
+a new record. A run that was left damaged, as the command was killed while it replaced files, is mended by the same
+command.
 """
 
 import argparse
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # what a run's metrics hold beside figures
 KEPT = (
     *("task", "budget", "seed", "data", "backend", "precision", "commit", "versions"),
-    *("cost", "events", "started_from"),
+    *("cost", "events", "started_from", "teachers"),
 )
 # folder in that of a run: its new files, all of them, while they replace the earlier ones
 COMPLETE = ".evaluated"

@@ -11,7 +11,7 @@ from hw2.training import ensemble
 RESULTS = Path(__file__).parents[1] / "results"
 RUNS = sorted(path.parent for budget in ("cpu", "gpu") for path in RESULTS.glob(f"{budget}/*/{runs.FINAL}"))
 # Absent from runs that were trained before these were recorded.
-OPTIONAL = {"cost.feature_cpu_seconds", "examples.worst_large"}
+OPTIONAL = {"cost.feature_cpu_seconds", "examples.worst_large", "teachers"}
 
 
 def unlike(made, found, where=""):

@@ -17,14 +17,16 @@ class State:
     """How far a run is: everything in `state.npz` but the variables of model and optimizer.
 
     events: when training stopped early, restored weights or lowered its rate, with epochs counted from 1.
-    started_from: `final.json` of the run whose weights this one started from.
+    started_from: when the run was finished whose weights this one started from. teachers: {run: the same} of the runs
+    that teach this one. None where there are none, or where that was not recorded.
     epoch, best_value, best_epoch, last_improvement: of the current phase. The value is the validation metric. The last
     improvement is the epoch from which the plateau schedule counts.
     """
 
     backend: str
     precision: str
-    started_from: dict | None = None
+    started_from: str | None = None
+    teachers: dict | None = None
     phase: int = 0
     history: list = dataclasses.field(default_factory=list)
     events: list = dataclasses.field(default_factory=list)

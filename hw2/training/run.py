@@ -32,17 +32,21 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     force: discard an earlier run of this name. checkpoint_seconds: least time between two saved states within a phase.
     tensorboard: folder for TensorBoard logs, or None.
 
-    Raises TrainingError (a diverged loss, a state of another backend, a missing parent), ResultsError (the folder holds
-    another or a damaged run) and DataError (no data), each with a message for the user.
+    Raises TrainingError (a diverged loss, a state of another backend, a parent or teacher that is missing or has been
+    retrained since), ResultsError (the folder holds another or a damaged run) and DataError (no data), each with a
+    message for the user.
     """
     folder, task = Path(results_dir) / name, TASKS[config["task"]]
     config = with_data_counts(config, task, data_dir, None if force else folder)
-    parent = parent_folder(config, results_dir)
-    parent_final = parent and files.read_json(parent / runs.FINAL)
+    parent, begins = parent_folder(config, results_dir), force or not (folder / runs.STATE).exists()
+    if force or runs.run_state(folder) != "finished":  # before anything is written: such a run has not begun
+        if parent and begins:
+            require_model(parent, f"starts from the weights of {parent.name}")
+        teacher_folders(config, results_dir)  # raises where one is missing
     if not force and runs.open_run(folder, config):
         metrics = runs.read_metrics(folder)
-        if parent_final and metrics["started_from"] != parent_final["finished"]:
-            log(f"{name}: {parent.name}, from whose weights it started, has been retrained since: --force retrains it")
+        for source, role in retrained(parent, metrics["started_from"], metrics.get("teachers"), results_dir).items():
+            log(f"{name}: {source}, {role}, has been retrained since: --force retrains it")
         return metrics
     provenance = runs.provenance(keras.backend.backend())
     reset_peak_memory()
@@ -54,14 +58,20 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
 
     train, validation = task.load_training(config, data_dir)
     model = build_model(config)
-    fresh = State(keras.backend.backend(), precision, parent_final and parent_final["finished"])
-    if force or not (folder / runs.STATE).exists():
+    teachers = {teacher.name: finished_when(teacher) for teacher in teacher_folders(config, results_dir)}
+    fresh = State(keras.backend.backend(), precision, parent and finished_when(parent), teachers or None)
+    if begins:
         set_first_weights(model, config, parent, train.images, data_dir)
-    teacher_folders(config, results_dir)  # raises where one is missing
     if force:  # only now that everything the run needs is there: a finished run may be discarded here
         runs.discard_run(folder)
         runs.open_run(folder, config)
     checkpoint = Checkpoint(folder, fresh, checkpoint_seconds)
+    if changed := retrained(parent, checkpoint.state.started_from, checkpoint.state.teachers, results_dir):
+        raise TrainingError(
+            f"{name} cannot be resumed: {' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} been trained "
+            f"again since it began, and its result would belong to neither version. Start it again: "
+            f"{training_command(name, force=True)}"
+        )
     checkpoint.restore_model(model)
     targets = training_targets(config, task, train, results_dir)
     phases, size = phases_of(config), None
@@ -117,6 +127,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         "cost": cost,
         "events": state.events,
         "started_from": state.started_from,
+        "teachers": state.teachers,
     }
     files.write_csv(folder / runs.HISTORY, history)
     files.write_json(folder / runs.METRICS, metrics)
@@ -163,6 +174,23 @@ def parent_folder(config, results_dir):
     if config["weights"] in (None, "imagenet"):
         return None
     return Path(results_dir) / run_name(config["weights"], config["seed"])
+
+
+def finished_when(folder):
+    """Return when the run in `folder` was finished, or None if it is not."""
+    final = files.read_json(folder / runs.FINAL)
+    return final and final["finished"]
+
+
+def retrained(parent, started_from, teachers, results_dir):
+    """Return `{run: what it gave}` of the runs that were finished anew since this one read them.
+
+    parent: see `parent_folder`. started_from, teachers: see `State`; what was not recorded is not compared.
+    """
+    used = {Path(results_dir) / run: ("from whose answers it learned", when) for run, when in (teachers or {}).items()}
+    if parent and started_from:
+        used[parent] = ("from whose weights it started", started_from)
+    return {folder.name: role for folder, (role, when) in used.items() if finished_when(folder) not in (None, when)}
 
 
 def build_model(config, image_size=None):

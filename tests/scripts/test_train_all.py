@@ -168,7 +168,7 @@ def test_a_file_system_without_locks_gets_files_in_their_place(tmp_path, capsys,
     monkeypatch.setattr(fcntl, "flock", refuse)
     arguments = argparse.Namespace(results=tmp_path / "r", force=False)
     failed, busy = script("train_all").train_each([("ensemble_mixed", 0)], "cpu", arguments)
-    assert (failed, busy) == ([("ensemble_mixed", 0)], [])  # begun, though its members are not there
+    assert (failed, busy) == ([("ensemble_mixed", 0)], [])  # its members are not there
     assert "scratch_final" in capsys.readouterr().err
     assert not (tmp_path / "r" / "ensemble_mixed" / runs.LOCK).exists()
 

@@ -1,10 +1,12 @@
 """A network that learns from the answers of others."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
-from small_runs import TINY, run
+from small_runs import TINY, interrupt_at, run
 
 from hw2 import files, runs
 from hw2.data import splits
@@ -46,6 +48,38 @@ def test_targets_mix_labels_and_answers_and_a_missing_teacher_is_named(teachers)
     assert training_targets(SHORT, classification, train, teachers).sum() == len(train.labels)
     with pytest.raises(TrainingError, match=r"learns from the answers of teacher7.*--only teacher7"):
         training_targets(config | {"teachers": ["teacher7"]}, classification, train, teachers)
+
+
+def test_a_teacher_that_was_trained_again_is_noticed(teachers, tmp_path):
+    """A finished student says so; an unfinished one is not resumed, as its targets would come from two teachers."""
+    shutil.copytree(teachers, tmp_path / "results")
+    ending = tmp_path / "results" / "teacher1" / "final.json"
+    before = files.read_json(ending)
+    learned = TINY | {"teachers": ["teacher0", "teacher1"], "teacher_share": 0.5}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, learned, "student", log=interrupt_at("epoch 2/3"))
+    files.write_json(ending, before | {"finished": "later"})
+    with pytest.raises(TrainingError, match=r"teacher1 has been trained again since.*--only student --seed 0 --force"):
+        run(tmp_path, learned, "student")
+    files.write_json(ending, before)
+    metrics, lines = run(tmp_path, learned, "student"), []
+    finished = {name: files.read_json(teachers / name / "final.json")["finished"] for name in learned["teachers"]}
+    assert metrics["teachers"] == finished and metrics["started_from"] is None
+    files.write_json(ending, before | {"finished": "later"})
+    run(tmp_path, learned, "student", log=lines.append)
+    assert len(lines) == 1 and "teacher1, from whose answers it learned, has been retrained since" in lines[0]
+    # a run that was finished before this was recorded stays as it is
+    record = tmp_path / "results" / "student" / "metrics.json"
+    files.write_json(record, {key: value for key, value in metrics.items() if key != "teachers"})
+    runs.write_final(record.parent, "earlier")
+    run(tmp_path, learned, "student", log=lines.append)
+    assert len(lines) == 1
+
+
+def test_a_student_without_its_teacher_is_not_begun(teachers):
+    with pytest.raises(TrainingError, match="--only teacher7"):
+        run(teachers.parent, SHORT | {"teachers": ["teacher7"]}, "orphan")
+    assert runs.run_state(teachers / "orphan") == "missing"
 
 
 def test_a_student_trains_and_records_its_teachers(teachers):

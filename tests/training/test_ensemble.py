@@ -111,6 +111,7 @@ def test_missing_and_foreign_members_are_explained(members):
         ResultsError, match=r"(?s)of d-seed1, which is not finished.*smoke --only d --seed 1 --results \S*$"
     ):
         ensemble.run("e", CONFIG | {"members": ["a", "d-seed1"]}, results_dir=folder)
+    assert runs.run_state(folder / "e") == "missing"  # it is not listed as one that resumes
     (folder / "b" / runs.LOGITS).unlink()  # as in a fresh clone
     with pytest.raises(
         ResultsError, match=r"(?s)b, which is stored without logits.*--only b --seed 0 --force --results \S*$"

@@ -30,7 +30,7 @@ def main():
     arguments = parse_arguments()
     backend.set_up_for_training(arguments.backend)
     import filelock
-    from train_all import main_figure
+    from train_all import main_figure, with_path
 
     from hw2.training import interruption
 
@@ -42,8 +42,10 @@ def main():
             before, after = evaluate(arguments.results / name, arguments.data_dir)
         except filelock.Timeout:
             why = "another process is training it; repeat the command when that has ended"
-        except (DataError, ResultsError, TrainingError, OSError) as error:
+        except (DataError, ResultsError, TrainingError) as error:
             why = error
+        except OSError as error:
+            why = f"{with_path(error, arguments.results / name)}. Free some space there, and repeat the command."
         else:
             (figure, old), (_, new) = main_figure(before), main_figure(after)
             print(f"{name}: test {figure} {old:.2%} before, {new:.2%} now", flush=True)

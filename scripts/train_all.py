@@ -166,8 +166,11 @@ def train_each(pending, budget, arguments, retried=False):
             continue
         except filelock.Timeout:
             unfinished, why = busy, "another process is training it; repeat the command when that has ended"
-        except (DataError, ResultsError, TrainingError, OSError) as error:
+        except (DataError, ResultsError, TrainingError) as error:
             unfinished, why = failed, error
+        except OSError as error:
+            step = "Free some space, and the same command resumes the run; or name other folders: --results, --data-dir"
+            unfinished, why = failed, f"{with_path(error, arguments.results / run)}. {step}."
         except Exception:
             unfinished, why = failed, traceback.format_exc()
         unfinished.append((name, seed))
@@ -225,15 +228,21 @@ def parse_arguments():
     )
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write logs there")
     arguments = parser.parse_args()
+    arguments.only = arguments.only and list(dict.fromkeys(arguments.only))
     unknown = [name for name in arguments.only or () if name not in EXPERIMENTS]
     if unknown:
         parser.error(f"there is no experiment {', '.join(unknown)}; --list shows the experiments")
+    for option in ("results", "data_dir", "tensorboard"):
+        if given := getattr(arguments, option):
+            there = next(path for path in (given, *given.parents) if path.exists())
+            if not there.is_dir():
+                parser.error(f"--{option.replace('_', '-')}: {there} is not a folder; name another one")
     if arguments.tensorboard and not all(map(backend.is_installed, ("tensorboard", "tensorflow"))):
         parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
     if arguments.jobs is not None and (arguments.jobs < 1 or (arguments.jobs > 1 and arguments.force)):
         parser.error("--jobs takes a number from 1; with --force it must be 1, or each process would retrain all runs")
     arguments.backend = arguments.backend or "tensorflow"
-    if arguments.verify and arguments.results and not arguments.results.is_dir():
+    if (arguments.list or arguments.verify) and arguments.results and not arguments.results.is_dir():
         parser.error(f"--results: there is no folder {arguments.results}")
     if arguments.list or arguments.verify:
         return arguments
@@ -344,6 +353,11 @@ def verify(results_dir):
             print(f"{folder.name}: {problem}", file=sys.stderr)
     print(f"{len(folders) - damaged} of {len(folders)} finished runs under {results_dir} are as recorded.")
     return damaged
+
+
+def with_path(error, folder):
+    """Return an OSError in words, with its path, or with the folder that was in use where the system names none."""
+    return str(error) if error.filename else f"{folder}: {error}"
 
 
 def summary(metrics):

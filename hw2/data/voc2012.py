@@ -25,6 +25,7 @@ ARCHIVE = download.Archive(
     md5="6cd6e144f989b92b3379bac3b3de84fd",
     extracts_to=FOLDER,
 )
+AGAIN = f"Restore it, or delete {FOLDER} in the data folder and start again, which unpacks {ARCHIVE.name} anew."
 
 
 def identifiers(data_dir, split):
@@ -38,7 +39,7 @@ def identifiers(data_dir, split):
     try:
         return path.read_text().split()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing. Unpack {ARCHIVE.name} again.") from error
+        raise DataError(f"{path} is missing. {AGAIN}") from error
 
 
 def list_path(data_dir, split):
@@ -63,7 +64,8 @@ def load_pair(data_dir, identifier, *, augmented=False):
     mask = load_mask(data_dir, identifier, augmented=augmented)
     if mask.shape != image.shape[:2]:
         path = mask_path(data_dir, identifier, augmented=augmented)
-        raise DataError(f"{path} is {mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}.")
+        sizes = f"{mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}"
+        raise DataError(f"{path} is {sizes}. {AGAIN}")
     return image, mask
 
 
@@ -145,7 +147,7 @@ def read_image(path):
             image.load()
             return image
     except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Unpack {ARCHIVE.name} again.") from error
+        raise DataError(f"{path} cannot be read ({error}). {AGAIN}") from error
 
 
 def read_mask(path):
@@ -156,9 +158,9 @@ def read_mask(path):
     """
     image = read_image(path)
     if image.mode not in ("P", "L"):
-        raise DataError(f"{path} is not a mask: it holds colours ({image.mode}) and not labels.")
+        raise DataError(f"{path} is not a mask: it holds colours ({image.mode}) and not labels. {AGAIN}")
     mask = np.array(image)
     wrong = set(np.unique(mask).tolist()) - {*range(len(VOC_CLASSES)), VOID}
     if wrong:
-        raise DataError(f"{path} holds labels that VOC does not have: {sorted(wrong)}.")
+        raise DataError(f"{path} holds labels that VOC does not have: {sorted(wrong)}. {AGAIN}")
     return mask

@@ -117,5 +117,8 @@ def read_members(members, results_dir, budget):
     for run, arrays in zip(members, logits, strict=True):
         for key in ("validation_indices", "test_indices", "validation_labels", "test_labels"):
             if not np.array_equal(arrays[key], logits[0][key]):
-                raise ResultsError(f"{run} was not evaluated on the same images as {members[0]}.")
+                raise ResultsError(
+                    f"{run} was not evaluated on the same images as {members[0]}. Train it again on the same data: "
+                    f"{training_command(run, force=True)}"
+                )
     return [runs.read_metrics(folder) for folder in folders], logits

@@ -108,6 +108,10 @@ def test_verify_names_every_changed_file(finished):
         (("--seed", "-1"), "argument --seed"),
         (("--seed", "1000"), "1000 is not a number from 0 to 999"),
         (("--verify", "--results", "a/typo"), "--results: there is no folder a/typo"),
+        (("--list", "--results", "a/typo"), "--results: there is no folder a/typo"),
+        (("--list", "--results", "README.md/r"), "--results: README.md is not a folder; name another one"),
+        (("--list", "--data-dir", "README.md"), "--data-dir: README.md is not a folder; name another one"),
+        (("--list", "--tensorboard", "README.md"), "--tensorboard: README.md is not a folder; name another one"),
         (("--ray", "local", "--jobs", "2"), "--ray goes neither with --jobs"),
         (("--jobs", "2", "--force"), "--jobs takes a number from 1; with --force it must be 1"),
     ],
@@ -171,6 +175,29 @@ def test_a_file_system_without_locks_gets_files_in_their_place(tmp_path, capsys,
     assert (failed, busy) == ([("ensemble_mixed", 0)], [])  # its members are not there
     assert "scratch_final" in capsys.readouterr().err
     assert not (tmp_path / "r" / "ensemble_mixed" / runs.LOCK).exists()
+
+
+def test_a_full_disk_names_the_folder_and_the_next_step(tmp_path, capsys, monkeypatch):
+    """Of a failed write the system gives no path, of a folder that cannot be made it does."""
+    module, arguments = script("train_all"), argparse.Namespace(results=tmp_path / "r", force=False)
+    errors = [OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "Denied", "/data/x")]
+
+    def fail(*given):
+        raise errors.pop(0)
+
+    monkeypatch.setattr(module, "train_one", fail)
+    pending = [("scratch_bn", 0), ("scratch_plain", 0)]
+    assert module.train_each(pending, "cpu", arguments) == (pending, [])
+    full, denied = capsys.readouterr().err.splitlines()
+    folder = tmp_path / "r" / "scratch_bn"
+    assert full.startswith(f"scratch_bn: {folder}: [Errno 28] No space left on device. Free some")
+    assert "--results" in full and "the same command resumes" in full
+    assert denied.startswith("scratch_plain: [Errno 13] Denied: '/data/x'. Free some")
+
+
+def test_a_name_given_twice_is_trained_once(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_all.py", "--only", "scratch_bn", "scratch_plain", "scratch_bn", "--force"])
+    assert script("train_all").parse_arguments().only == ["scratch_bn", "scratch_plain"]
 
 
 def children_of(pid):

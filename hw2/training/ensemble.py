@@ -119,6 +119,6 @@ def read_members(members, results_dir, budget):
             if not np.array_equal(arrays[key], logits[0][key]):
                 raise ResultsError(
                     f"{run} was not evaluated on the same images as {members[0]}. Train it again on the same data: "
-                    f"{training_command(run, force=True)}"
+                    f"{training_command(Path(results_dir) / run, budget, force=True)}"
                 )
     return [runs.read_metrics(folder) for folder in folders], logits

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from hw2 import files, runs
-from hw2.errors import TrainingError
+from hw2.errors import ResultsError, TrainingError
 from hw2.experiments.resolve import phases_of
 from hw2.experiments.schema import run_name, training_command
 from hw2.hardware import choose_precision, device_name, peak_memory_mib, reset_peak_memory
@@ -41,8 +41,10 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     parent, begins = parent_folder(config, results_dir), force or not (folder / runs.STATE).exists()
     if force or runs.run_state(folder) != "finished":  # before anything is written: such a run has not begun
         if parent and begins:
-            require_model(parent, f"starts from the weights of {parent.name}")
+            require_model(parent, f"starts from the weights of {parent.name}", config["budget"])
         teacher_folders(config, results_dir)  # raises where one is missing
+        if not force:
+            refuse_other_data(folder, config)
     if not force and runs.open_run(folder, config):
         metrics = runs.read_metrics(folder)
         for source, role in retrained(parent, metrics["started_from"], metrics.get("teachers"), results_dir).items():
@@ -70,7 +72,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         raise TrainingError(
             f"{name} cannot be resumed: {' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} been trained "
             f"again since it began, and its result would belong to neither version. Start it again: "
-            f"{training_command(name, force=True)}"
+            f"{training_command(folder, config['budget'], force=True)}"
         )
     checkpoint.restore_model(model)
     targets = training_targets(config, task, train, results_dir)
@@ -167,6 +169,18 @@ def with_data_counts(config, task, data_dir, folder):
         known = {key: recorded["data"].get(key) for key in ("source", "train", "validation", "test")}
         return config | {"data": config["data"] | known}
     return config | {"data": task.count_data(config, data_dir)}
+
+
+def refuse_other_data(folder, config):
+    """Raise ResultsError if a finished seed of this experiment was trained on other data: no mean may join both."""
+    for final in sorted(folder.parent.glob(f"{config['experiment']}*/{runs.FINAL}")):
+        other = files.read_json(final.with_name(runs.CONFIG)) or {}
+        if other.get("experiment") == config["experiment"] and other["data"] != config["data"]:
+            raise ResultsError(
+                f"{final.parent}, another seed of this experiment, was trained on other data:\n"
+                + "\n".join(f"  {line}" for line in runs.differences(other["data"], config["data"], "data"))
+                + "\nWrite the runs on these data elsewhere with --results."
+            )
 
 
 def parent_folder(config, results_dir):

@@ -148,6 +148,15 @@ def test_more_data_is_another_run(finished, monkeypatch):
     assert with_data_counts(VGG16, classification, None, None)["data"]["train"] == 192
 
 
+def test_seeds_on_other_data_are_refused(tiny, monkeypatch):
+    """A mean over seeds of which some saw more data says nothing; nothing is written."""
+    folder, _ = tiny
+    monkeypatch.setattr(classification, "count_data", lambda config, data_dir: config["data"] | {"train": 192})
+    with pytest.raises(ResultsError, match=r"(?s)another seed.*data\.train: 96 in results, 192 now.*--results"):
+        run(folder, TINY | {"seed": 1}, "small-seed1")
+    assert not (folder / "results" / "small-seed1").exists()
+
+
 @pytest.mark.parametrize("name", ["config.json", "predictions.npz", "history.csv", "model.keras", "final.json"])
 def test_a_truncated_file_is_named_and_nothing_is_overwritten(finished, name):
     folder = finished[0] / "results" / "small"

@@ -264,7 +264,8 @@ def seed_number(text):
 
 def folders_of_budgets(budget):
     """Return the folder of a budget's runs; for None, those of all budgets that have runs, at least of one."""
-    budgets = [budget] if budget else [name for name in ("cpu", "gpu") if (ROOT / "results" / name).is_dir()] or ["cpu"]
+    found = [name for name in runs.BUDGETS_WITH_RESULTS if (ROOT / "results" / name).is_dir()]
+    budgets = [budget] if budget else found or ["cpu"]
     return [ROOT / "results" / name for name in budgets]
 
 

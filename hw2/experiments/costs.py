@@ -20,7 +20,7 @@ AUGMENTED_PIXELS = {"classification": 40e6, "segmentation": 18e6}
 # The measurement at the end of a run: corrupted copies of each test image (`hw2.data.corruptions.STRENGTHS`),
 # predictions for each image of test-time augmentation (`hw2.metrics.combine`; for masks, the mirror image), and seconds
 # per mask, on one core.
-CORRUPTIONS, VIEWS, SECONDS_PER_MASK = 15, {"classification": 10, "segmentation": 1}, 0.02
+CORRUPTIONS, AUGMENTED_VIEWS, SECONDS_PER_MASK = 15, {"classification": 10, "segmentation": 1}, 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +160,7 @@ def measuring_seconds(config, table, device):
     images = validation + test
     passes = images
     if "test_time_augmentation" in config["extras"]:
-        passes += VIEWS[config["task"]] * images
+        passes += AUGMENTED_VIEWS[config["task"]] * images
     if "robustness" in config["extras"]:
         passes += CORRUPTIONS * test
     rates = (device.multiply_adds, device.values)

@@ -106,15 +106,18 @@ def refuse_address(host, port):
 def uploads_folder():
     """Yield the path of a new folder for uploads, and delete it in the end; first delete those of killed servers.
 
-    A server holds a lock in its folder for as long as it lives, however it ends.
+    A server holds a lock in its folder for as long as it lives, however it ends. A folder without the file of a lock
+    is not a server's, or its server is just making it, and stays.
     """
     from filelock import FileLock, Timeout
 
     for left in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*"):
         with contextlib.suppress(Timeout, OSError):
-            if left.is_symlink() or not left.is_dir() or time.time() - left.stat().st_mtime < 10:  # just being made
+            # taking a lock that is not there would create it; one that was created just now may not be held yet
+            lock = left / ".lock"
+            if left.is_symlink() or not lock.is_file() or time.time() - left.stat().st_mtime < 10:
                 continue
-            with FileLock(left / ".lock", timeout=0):
+            with FileLock(lock, timeout=0):
                 pass
             shutil.rmtree(left)
     with (

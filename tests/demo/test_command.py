@@ -162,6 +162,18 @@ def test_uploads_of_a_killed_server_are_deleted_at_the_next_start(tmp_path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["hw2-demo-other.txt"]
 
 
+def test_a_folder_that_no_server_made_is_left_alone(tmp_path, monkeypatch):
+    """Its name begins like that of a folder for uploads, but no server ever locked it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    foreign = tmp_path / "hw2-demo-results"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("three years")
+    os.utime(foreign, (time.time() - 100,) * 2)
+    with app.uploads_folder():
+        pass
+    assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+
+
 def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(SystemExit, match="choose another --port"):
         app.refuse_address("127.0.0.1", listening.getsockname()[1])

@@ -6,8 +6,6 @@ import io
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +47,16 @@ def read_json(path):
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
         return None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ResultsError(
-            f"{path} is damaged ({error}). Restore it, or write it again with the command that wrote it; for a run, "
-            "that is train_all.py with --force."
-        ) from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path, reason):
+    """Return a ResultsError for a file that is not what was written."""
+    return ResultsError(
+        f"{path} is damaged ({reason}). Restore it, or write it again with the command that wrote it; for a run, "
+        "that is train_all.py with --force."
+    )
 
 
 def write_csv(path, rows):
@@ -68,9 +71,19 @@ def write_csv(path, rows):
 
 
 def read_csv(path):
-    """Return the rows that `write_csv` wrote: numbers as int or float, empty and missing cells as None."""
-    with open(path, newline="") as file:
-        return [{key: _number(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+    """Return the rows that `write_csv` wrote: numbers as int or float, empty and missing cells as None.
+
+    Raises ResultsError for a damaged file.
+    """
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise damaged(path, error) from error
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise damaged(path, f"row {number} has more cells than the header")
+    return [{key: _number(cell) for key, cell in row.items()} for row in rows]
 
 
 def _number(cell):
@@ -95,7 +108,7 @@ def read_arrays(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-        raise ResultsError(
-            f"{path} is damaged ({error}). Train {Path(path).parent.name} again with --force."
-        ) from error
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except Exception as error:  # NumPy and `zipfile` raise nearly every exception on damaged archives
+        raise damaged(path, error) from error

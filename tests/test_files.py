@@ -1,5 +1,6 @@
 """Reading and writing files: what comes back, and what a crash, a full disk or a damaged file does."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -74,3 +75,36 @@ def test_a_damaged_file_is_named(tmp_path):
         (tmp_path / "state.npz").write_bytes(content)
         with pytest.raises(ResultsError, match=r"state\.npz is damaged"):
             files.read_arrays(tmp_path / "state.npz")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"epoch,loss\n1,0.5,7\n", b"epoch,loss\n1,\xff\xfe\n", b"epoch,loss\n1," + b"9" * 200_000],
+    ids=["a surplus cell", "not UTF-8", "an endless cell"],
+)
+def test_a_damaged_table_is_named(tmp_path, content):
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(ResultsError, match=r"history\.csv is damaged.*--force"):
+        files.read_csv(tmp_path / "history.csv")
+
+
+def test_nested_beyond_measure_is_damaged(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 200_000)
+    with pytest.raises(ResultsError, match=r"config\.json is damaged"):
+        files.read_json(tmp_path / "config.json")
+
+
+def test_arrays_in_another_kind_of_file_are_refused(tmp_path):
+    """A single array under the name of several, and archives that Python cannot unpack."""
+    np.save(tmp_path / "a.npy", np.arange(3))
+    (tmp_path / "a.npy").rename(tmp_path / "logits.npz")
+    with pytest.raises(ResultsError, match=r"logits\.npz is damaged"):
+        files.read_arrays(tmp_path / "logits.npz")
+    files.write_arrays(tmp_path / "whole.npz", {"a": np.arange(1000)})
+    whole = (tmp_path / "whole.npz").read_bytes()
+    for place in range(len(whole)):
+        (tmp_path / "logits.npz").write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with contextlib.suppress(ResultsError):
+            files.read_arrays(tmp_path / "logits.npz")
+    with pytest.raises(FileNotFoundError):
+        files.read_arrays(tmp_path / "absent.npz")

@@ -18,6 +18,7 @@ import datetime
 import functools
 import hashlib
 import json
+import math
 import platform
 import re
 import subprocess
@@ -25,13 +26,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hw2.errors import ResultsError
-from hw2.files import read_json, write_json
+from hw2.files import damaged, read_json, write_json
 
 CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
 PREDICTIONS, LOGITS, MODEL, IMAGES = "predictions.npz", "logits.npz", "model.keras", "images.csv"
 FINAL, STATE, LOCK = "final.json", "state.npz", ".lock"
 RECORD = (CONFIG, HISTORY, METRICS, PREDICTIONS, LOGITS, MODEL, IMAGES)
 LARGE = (LOGITS, MODEL)  # may be absent from a finished run: git does not hold all of them
+
+TASKS = ("classification", "segmentation", "ensemble", "baselines")
 
 BUDGETS_WITH_RESULTS = ("cpu", "gpu")
 
@@ -106,12 +109,12 @@ def damage(folder, digests=False):
     """
     folder = Path(folder)
     final = read_json(folder / FINAL)
-    if not isinstance(final, dict) or not isinstance(final.get("files"), dict):
+    if _unlike({"files": {EACH: {"bytes": _is_count, "sha256": str}}}, final):
         return [f"{FINAL} is incomplete"]
     problems = []
     for name, recorded in final["files"].items():
         path = folder / name
-        if not path.exists():
+        if not path.is_file():
             if name not in LARGE:
                 problems.append(f"{name} is missing")
         elif path.stat().st_size != recorded["bytes"]:
@@ -150,11 +153,80 @@ def finished_runs(results_dir):
 
 
 def read_metrics(folder):
-    """Return the content of a finished run's `metrics.json`."""
-    metrics = read_json(Path(folder) / METRICS)
+    """Return the content of a finished run's `metrics.json`.
+
+    Raises ResultsError where it lacks what every finished run of its task has and readers rely on.
+    """
+    path = Path(folder) / METRICS
+    metrics = read_json(path)
     if metrics is None:
         raise ResultsError(f"{folder} is marked as finished but has no {METRICS}. Train it again with --force.")
+    if place := _unlike(_COMMON, metrics) or _unlike(_figures(metrics["task"], metrics["data"]["classes"]), metrics):
+        raise damaged(path, f"it has no valid {place}")
     return metrics
+
+
+def _is_count(value):
+    return isinstance(value, int) and value >= 0
+
+
+def _is_share(value):
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _is_amount(value):
+    return isinstance(value, int | float) and 0 <= value < math.inf
+
+
+EACH = "*"  # stands for every key of a dictionary, which has at least one
+_COMMON = {
+    "task": lambda value: value in TASKS,
+    "budget": str,
+    "seed": _is_count,
+    "data": {"source": str, **dict.fromkeys(("classes", "train", "validation", "test"), _is_count)},
+    "cost": {
+        **dict.fromkeys(("seconds", "cpu_seconds?", "feature_seconds?"), _is_amount),
+        "parameters": _is_count,
+        "device": str,
+    },
+}
+
+
+def _figures(task, classes):
+    """Return what `_unlike` shall find in the metrics of a task besides _COMMON."""
+    if task in ("classification", "ensemble"):
+        part = dict.fromkeys(("accuracy", "top5_accuracy", "superclass_accuracy", "ece"), _is_share)
+        figures = {"calibration": {"temperature": _is_amount}}
+    else:
+        dice = {"dataset": {"dice": _is_share}}
+        part = {"iou": _is_share, "accuracy": _is_share, **(dice if classes == 2 else {"foreground": dice})}
+        part["intervals"] = {"iou": {"low": _is_share, "high": _is_share}}
+        figures = {"threshold": _is_share if classes == 2 else type(None)} if task == "segmentation" else {}
+    figures |= {"validation": part, "test": part}
+    others = {
+        "ensemble": {"chosen": str, "members": {EACH: {"weight": _is_share}}},
+        "baselines": {"baselines": {EACH: part}},
+    }
+    return figures | {"test_time_augmentation?": {EACH: figures}} | others.get(task, {})
+
+
+def _unlike(wanted, found, where=""):
+    """Return the first place in a JSON value that is not as `wanted`, such as "test.accuracy"; None if there is none.
+
+    wanted: a type, a function that tells whether a value is accepted, or {key: wanted}; a key may be EACH, and one that
+    ends in "?" may be absent.
+    """
+    if not isinstance(wanted, dict):
+        accepted = isinstance(found, wanted) if isinstance(wanted, type) else wanted(found)
+        return None if accepted else where
+    if not isinstance(found, dict) or (EACH in wanted and not found):
+        return where or "content"
+    for key, part in wanted.items():
+        optional, key = key.endswith("?"), key.removesuffix("?")
+        for name in found if key == EACH else [key] if key in found or not optional else []:
+            if place := _unlike(part, found.get(name), f"{where}.{name}" if where else name):
+                return place
+    return None
 
 
 def provenance(backend=None):

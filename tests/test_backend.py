@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import factories
 import pytest
 
 from hw2 import files, runs
@@ -40,7 +41,8 @@ def test_kernels_for_training_are_chosen_before_keras_is_imported(arguments, bac
     if backend == "jax":
         pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
     files.write_json(tmp_path / "seg_baselines" / runs.CONFIG, {"task": "baselines"})
-    files.write_json(tmp_path / "seg_baselines" / runs.METRICS, {})
+    metrics = factories.baselines(factories.configuration("seg_baselines", "baselines"))
+    files.write_json(tmp_path / "seg_baselines" / runs.METRICS, metrics)
     runs.write_final(tmp_path / "seg_baselines", "2026-01-01")
     ours = ("TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND")
     environment = {key: value for key, value in os.environ.items() if key not in ours}

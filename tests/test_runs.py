@@ -1,7 +1,11 @@
 """The life of a run's folder: begun, finished, verified, damaged."""
 
+import copy
+import json
 import subprocess
+from pathlib import Path
 
+import factories
 import numpy as np
 import pytest
 
@@ -9,12 +13,15 @@ from hw2 import files, runs
 from hw2.errors import ResultsError
 
 CONFIG = {"seed": 0, "phases": [{"epochs": 2}], "sizes": (1, 2)}
+METRICS, _, _ = factories.classifier(factories.configuration("run", "classification"))
+RESULTS = Path(__file__).parents[1] / "results"
+RECORDED = sorted(path.parent for path in RESULTS.glob(f"*/*/{runs.FINAL}"))
 
 
 def finish(folder, config=CONFIG):
     """Write a run with the files of a classifier, as if it had just been trained."""
     runs.open_run(folder, config)
-    files.write_json(folder / "metrics.json", {"test": {"accuracy": 0.5}})
+    files.write_json(folder / "metrics.json", METRICS)
     files.write_csv(folder / "history.csv", [{"epoch": 1}])
     files.write_arrays(folder / "predictions.npz", {"a": np.zeros(1)})
     (folder / "model.keras").write_bytes(b"a model")
@@ -38,7 +45,7 @@ def test_life_of_a_run(tmp_path):
     (folder / ".writing-abc-state.npz").write_bytes(b"left by a kill while writing")
     assert runs.open_run(folder, CONFIG) is True
     assert not (folder / "state.npz").exists() and not list(folder.glob(".writing-*"))
-    assert runs.finished_runs(tmp_path) == {"run": {"test": {"accuracy": 0.5}}}
+    assert runs.finished_runs(tmp_path) == {"run": METRICS}
     with pytest.raises(ResultsError, match="seed: 0 in results, 1 now"):
         runs.open_run(folder, CONFIG | {"seed": 1})
     runs.discard_run(folder)
@@ -83,6 +90,53 @@ def test_a_finished_run_without_metrics_or_configuration_is_named(tmp_path):
     (folder / "config.json").unlink()
     with pytest.raises(ResultsError, match=r"run is marked as finished but has no config\.json"):
         runs.open_run(folder, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{}", "[]", '"text"', "7", '{"task": []}', '{"task": "classification", "data": {"classes": 2}}'),
+        *("true", '{"task": "a task of another version"}', '{"cost": null, "task": "ensemble"}'),
+    ],
+)
+def test_what_is_no_record_of_a_run_is_named(tmp_path, content):
+    folder = finish(tmp_path / "run")
+    (folder / "metrics.json").write_text(content)
+    for read in (lambda: runs.read_metrics(folder), lambda: runs.finished_runs(tmp_path)):
+        with pytest.raises(ResultsError, match=r"run/metrics\.json is damaged .*--force"):
+            read()
+
+
+def test_metrics_without_a_figure_name_it(tmp_path):
+    folder = finish(tmp_path / "run")
+    for path in ("validation", "test.accuracy", "cost.seconds", "data.classes", "calibration.temperature", "budget"):
+        for value in (None, "0.5", [0.5], -3, float("nan"), {}):
+            metrics = copy.deepcopy(METRICS)
+            *keys, last = path.split(".")
+            place = metrics
+            for key in keys:
+                place = place[key]
+            place[last] = value
+            (folder / "metrics.json").write_text(json.dumps(metrics))
+            if (path, value) == ("budget", "0.5"):
+                continue
+            with pytest.raises(ResultsError, match=rf"metrics\.json is damaged \(it has no valid {path}"):
+                runs.read_metrics(folder)
+
+
+@pytest.mark.skipif(not RECORDED, reason="no runs are stored here")
+def test_the_metrics_of_all_recorded_runs_are_accepted():
+    tasks = {runs.read_metrics(folder)["task"] for folder in RECORDED}
+    assert tasks == {"classification", "segmentation", "ensemble", "baselines"}
+
+
+@pytest.mark.parametrize("entry", [5, None, [], {}, {"bytes": 3}, {"bytes": "3", "sha256": "a"}])
+def test_a_malformed_entry_of_the_end_is_named(tmp_path, entry):
+    folder = finish(tmp_path / "run")
+    final = files.read_json(folder / "final.json")
+    files.write_json(folder / "final.json", final | {"files": final["files"] | {"config.json": entry}})
+    for digests in (False, True):
+        assert runs.damage(folder, digests) == ["final.json is incomplete"]
 
 
 def test_the_budget_with_more_finished_runs_is_shown(tmp_path):

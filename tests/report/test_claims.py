@@ -146,8 +146,12 @@ def test_figures_of_the_learning_curve(tmp_path):
 
 def test_the_time_of_a_net_is_that_of_its_fastest_seed(tmp_path):
     made_up.write(tmp_path, ["scratch_bn", "scratch_bn-seed1"])
-    made_up.change_metrics(tmp_path, "scratch_bn", cost={"seconds": 1200.0, "device": "a busy machine"})
-    made_up.change_metrics(tmp_path, "scratch_bn-seed1", cost={"seconds": 600.0, "device": "a quiet machine"})
+    made_up.change_metrics(
+        tmp_path, "scratch_bn", cost={"seconds": 1200.0, "parameters": 1, "device": "a busy machine"}
+    )
+    made_up.change_metrics(
+        tmp_path, "scratch_bn-seed1", cost={"seconds": 600.0, "parameters": 1, "device": "a quiet machine"}
+    )
     c = Comparisons(Runs(tmp_path))
     assert c.mean("scratch_bn", "minutes") == 10 and c.minutes("scratch_bn") == "10 min"
     history = tmp_path / "scratch_bn" / "history.csv"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import factories
 import filelock
 import pytest
 from small_runs import SCRATCH, run
@@ -182,7 +183,8 @@ def test_baselines_of_other_data_are_refused(tmp_path, monkeypatch):
     folder.mkdir()
     data = {"source": "voc2012-subset", "train": 12, "validation": 3, "test": 4}
     files.write_json(folder / "config.json", {"task": "baselines", "data": data})
-    files.write_json(folder / "metrics.json", {})
+    metrics = factories.baselines(factories.configuration("seg_baselines", "baselines"))
+    files.write_json(folder / "metrics.json", metrics)
     runs.write_final(folder, "2026-01-01")
     monkeypatch.setattr(segmentation, "count_data", lambda config, data_dir: data | {"test": 1449})
     with pytest.raises(ResultsError, match=r"data\.test: 4 in results, 1449 now"):

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import factories
 import filelock
 import pytest
 
@@ -53,8 +54,10 @@ def finished(tmp_path):
     """A results folder with one finished run."""
     folder = tmp_path / "r" / "vgg16_features_linear"
     runs.open_run(folder, {})
-    cost = {"seconds": 60.0, "device": "a GPU"}
-    files.write_json(folder / "metrics.json", {"budget": "cpu", "test": {"accuracy": 0.4567}, "cost": cost})
+    cost = {"seconds": 60.0, "parameters": 0, "device": "a GPU"}
+    metrics, _, _ = factories.classifier(factories.configuration(folder.name, "classification"))
+    metrics["test"]["accuracy"] = 0.4567
+    files.write_json(folder / "metrics.json", metrics | {"cost": cost})
     runs.close_run(folder, needed=())
     return folder
 

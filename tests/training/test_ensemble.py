@@ -25,7 +25,9 @@ def write_member(folder, name, logits, labels, **extra):
     runs.open_run(folder, {"experiment": name})
     files.write_arrays(folder / runs.LOGITS, arrays | extra)
     figures = {part: classification_figures(arrays[f"{part}_logits"], labels[part]) for part in labels}
-    shared = {"budget": "smoke", "backend": "none", "precision": "float32", "data": {"source": "synthetic"}}
+    counts = {"classes": 100, "train": 0} | {part: len(labels[part]) for part in labels}
+    shared = {"task": "classification", "budget": "smoke", "seed": 0, "backend": "none", "precision": "float32"}
+    shared |= {"data": {"source": "synthetic"} | counts, "calibration": {"temperature": 1.0}}
     cost = {"seconds": 2.0, "parameters": 10, "device": "none"}
     files.write_json(folder / runs.METRICS, shared | figures | {"cost": cost})
     runs.write_final(folder, str(logits["test"].sum()))

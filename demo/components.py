@@ -140,13 +140,14 @@ def description(model):
 def small_print(model):
     """Return the run of a model and its record, for the note under an answer."""
     what = "of the test images right" if model.task != "segmentation" else "on the test images"
-    figure, *others = description(model).split("  ·  ")
-    return f"<span class='run'>{html.escape(model.key)}</span>: {figure} {what}, {others[0]} weights, {others[1]}"
+    figure, size, data = html.escape(description(model)).split("  ·  ")
+    return f"<span class='run'>{html.escape(model.key)}</span>: {figure} {what}, {size} weights, {data}"
 
 
 def data_of(metrics):
     """Return the data of a run in words: "CIFAR-100", "CIFAR-100, 10 classes", "synthetic data"."""
-    source, number = SOURCES[metrics["data"]["source"]], metrics["data"]["classes"]
+    source, number = metrics["data"]["source"], metrics["data"]["classes"]
+    source = SOURCES.get(source, source)
     return source if number in (2, 100) else f"{source}, {number} classes"
 
 

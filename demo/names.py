@@ -67,12 +67,14 @@ def title(run, metrics, view=None):
     name = words[:1].upper() + words[1:]
     if metrics["data"]["source"] == "synthetic":
         name += ", a rehearsal on synthetic data"
-    return f"{name}, {VIEWS[view]}" if view else name
+    return f"{name}, {VIEWS.get(view, view)}" if view else name
 
 
 def decoder(model):
     """Return the decoder of a segmenter, "transpose" or "bilinear", or None where its record names none."""
-    return configuration(model.folder).get("model_arguments", {}).get("decoder")
+    arguments = configuration(model.folder).get("model_arguments")
+    found = arguments.get("decoder") if isinstance(arguments, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def configuration(folder):

@@ -9,6 +9,7 @@ import names
 import pandas as pd
 
 from hw2 import files, runs
+from hw2.errors import ResultsError
 from hw2.experiments.costs import image_counts
 
 COLOURS = ("#1d6f72", "#c8553d", "#8a6d1f", "#5b5ea6", "#3f7d3a", "#a2487a", "#4a6fa5", "#7a5640", "#6b7b1e", "#555f61")
@@ -49,7 +50,7 @@ def board(finished):
                 shown = [
                     round(100 * test[key], 2) for key in ("accuracy", "top5_accuracy", "superclass_accuracy", "ece")
                 ]
-                *_, images = image_counts(metrics)
+                images = max(1, image_counts(metrics)[-1])
                 margin = 196 * math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / images)
                 interval = f"{shown[0] - margin:.1f} to {shown[0] + margin:.1f}"
                 title = names.title(name, metrics, view or None)
@@ -82,12 +83,13 @@ def curves(results_dir, shown, quantity):
     for name in shown:
         try:
             history = files.read_csv(results_dir / name / runs.HISTORY)
-        except OSError:
+        except (ResultsError, OSError):
             continue
         rows += [
             {"epoch": row["epoch"], "value": row[column], "run": name}
             for row in history
-            if isinstance(row.get(column), int | float)  # absent in runs of the other task and in a truncated row
+            # absent in runs of the other task, in a truncated row and in a damaged table
+            if all(isinstance(row.get(key), int | float) and abs(row[key]) < 1e300 for key in ("epoch", column))
         ]
     return pd.DataFrame(rows, columns=["epoch", "value", "run"])
 

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import shutil
 from pathlib import Path
 
 import factories
@@ -17,6 +18,7 @@ import names
 import page
 from tabs import compare, results, segment
 
+from hw2 import files, runs
 from hw2.inference.catalogue import catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +111,52 @@ def test_curves_of_a_file_that_was_cut_off(tmp_path):
     (tmp_path / "run" / "history.csv").write_text("epoch,loss,val_loss\n1,0.5,0.6\n2,0.4")
     curves = results.curves(tmp_path, ["run", "not there"], "validation loss")
     assert curves.to_dict("list") == {"epoch": [1], "value": [0.6], "run": ["run"]}
+
+
+def with_value(key, value):
+    """Return a function that sets one value of a JSON file; key: such as "test.accuracy"."""
+
+    def change(path):
+        content = files.read_json(path)
+        *keys, last = key.split(".")
+        place = content
+        for name in keys:
+            place = place[name]
+        place[last] = value
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def with_content(content):
+    return lambda path: path.write_bytes(content)
+
+
+METRICS = ("task", "budget", "data", "data.source", "data.test", "cost", "cost.cpu_seconds", "validation", "test.iou")
+METRICS += ("test.intervals", "test.foreground", "threshold", "test_time_augmentation.mirror.test")
+DAMAGES = [(runs.METRICS, with_content(content)) for content in (b"{}", b"[]", b"3", b"null", b"\xff", b"[" * 99_999)]
+DAMAGES += [(runs.METRICS, with_value(key, value)) for key in METRICS for value in ("text", -1)]
+DAMAGES += [(runs.METRICS, with_value("test_time_augmentation", {"another": None}))]
+DAMAGES += [(runs.CONFIG, with_content(b"[" * 99_999)), (runs.CONFIG, with_value("model_arguments", [1]))]
+DAMAGES += [(runs.CONFIG, with_value("model_arguments.decoder", [1]))]
+DAMAGES += [
+    (runs.HISTORY, with_content(b"epoch,val_iou\n" + rows))
+    for rows in (b"1,0.5,7", b"1,\xff", b"one,0.5", b"1,nan", b"1,1e999", b"1,1" + b"0" * 400, b"1" * 200_000)
+]
+DAMAGES += [(runs.HISTORY, with_content(b"another,val_iou\n1,0.5")), (runs.MODEL, with_content(b"PK"))]
+
+
+@pytest.mark.parametrize(("file", "damage"), DAMAGES, ids=range(len(DAMAGES)))
+def test_a_damaged_run_does_not_keep_the_page_from_starting(folder, tmp_path, file, damage):
+    for name in ("seg_book_bilinear", "seg_book_transpose", "seg_classes"):
+        shutil.copytree(folder / name, tmp_path / name)
+    damage(tmp_path / ("seg_book_transpose" if file == runs.CONFIG else "seg_classes") / file)
+    found = catalogue(tmp_path)
+    assert found.models[0].key == "seg_book_bilinear"
+    text = json.dumps(page.build(found, tmp_path).get_config_file(), default=str)
+    assert "seg_book_bilinear" in text
+    if file == runs.METRICS and "seg_classes" not in found.runs:
+        assert "metrics.json is damaged" in text or "has no metrics.json" in text
 
 
 def test_names_of_models(folder, tmp_path):

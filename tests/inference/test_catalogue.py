@@ -82,6 +82,25 @@ def test_runs_without_a_usable_model_are_figures_only(tmp_path):
     assert "damaged/metrics.json" in figures_only["damaged"] and str(tmp_path) not in figures_only["damaged"]
 
 
+def test_no_damage_of_an_archive_escapes(tmp_path):
+    """Python raises many exceptions for archives: wrong compression, wrong checksums, passwords, deep nesting."""
+    path = tmp_path / runs.MODEL
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps([{"registered_name": "Dense"}] * 3))
+        archive.writestr("model.weights.h5", "")
+    whole = path.read_bytes()
+    reasons = set()
+    for place in range(len(whole)):
+        for flipped in (0x01, 0x08, 0xFF):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+            reasons.add(why_unusable(tmp_path))
+    assert {None, "its model file is damaged"} < reasons
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "[" * 200_000)
+        archive.writestr("model.weights.h5", "")
+    assert why_unusable(tmp_path) == "its model file is damaged"
+
+
 def test_a_layer_of_this_program_is_known(tmp_path):
     with_layer(tmp_path / "whitened", "hw2>PatchWhitening")
     assert why_unusable(tmp_path / "whitened") is None

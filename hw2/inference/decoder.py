@@ -2,19 +2,27 @@
 
 A picture of a few hundred kilobytes can take minutes to decode. Decoding runs in C and cannot be interrupted within
 the process, so it runs in one that can be killed.
+
+A file may also take that process over through a fault in a decoder, so none of its answers is unpickled, and each is
+checked: it is {"error": text} in JSON, or {"shape": numbers} and then the bytes of an array of uint8.
 """
 
+import json
+import math
 import multiprocessing
 import os
 import queue
 import signal
 import threading
 
+import numpy as np
+
 from hw2.errors import ImageError
 
 SECONDS = 4.0  # for one file; a photograph of 64 megapixels takes about one
 WAIT_SECONDS = 20.0  # for a free process
 PROCESSES = 2
+HEADER_BYTES, ARRAY_BYTES = 10_000, 200_000_000  # at most; 6,000 x 6,000 pixels in colours have 108 million bytes
 TOO_SLOW = "The image takes too long to decode. Upload a smaller copy, saved as PNG or as an ordinary (baseline) JPEG."
 CRASHED = "The image could not be decoded: the file is damaged, incomplete or of an unsupported kind."
 BUSY = "The server is busy with other pictures. Try again in a minute."
@@ -35,16 +43,17 @@ class Decoder:
             worker = self._idle.get(timeout=self.wait)
         except queue.Empty:
             raise ImageError(BUSY) from None
+        kept = None
         try:
             worker = worker or _Worker()
             result = worker.ask(name, arguments, self.seconds)
-        except (TimeoutError, EOFError, OSError) as error:
-            if worker:
-                worker.kill()
-            worker = None
+            kept = worker
+        except Exception as error:
             raise ImageError(TOO_SLOW if isinstance(error, TimeoutError) else CRASHED) from None
         finally:
-            self._idle.put(worker)
+            if worker and not kept:  # its next answer might be that to this request
+                worker.kill()
+            self._idle.put(kept)
         if isinstance(result, ImageError):
             raise result
         return result
@@ -80,13 +89,27 @@ class _Worker:
         if not self.connection.poll(60):  # starting Python takes a while, which is not the file's fault
             self.kill()
             raise TimeoutError
-        self.connection.recv()
+        self.connection.recv_bytes(HEADER_BYTES)
 
     def ask(self, name, arguments, seconds):
+        """Return an array of uint8 or an ImageError. Any exception means that the process is of no further use."""
         self.connection.send((name, arguments))
         if not self.connection.poll(seconds):
             raise TimeoutError
-        return self.connection.recv()
+        header = json.loads(self.connection.recv_bytes(HEADER_BYTES))
+        if isinstance(header.get("error"), str):
+            return ImageError(header["error"])
+        shape = header["shape"]
+        if len(shape) not in (2, 3) or not all(type(side) is int and side > 0 for side in shape):
+            raise ValueError(f"{shape} is not the shape of an image")
+        if math.prod(shape) > ARRAY_BYTES:
+            raise ValueError(f"an array of the shape {shape} is too large")
+        array = np.empty(shape, np.uint8)
+        if not self.connection.poll(seconds):
+            raise TimeoutError
+        if self.connection.recv_bytes_into(array.reshape(-1)) != array.size:
+            raise ValueError(f"there are too few bytes for the shape {shape}")
+        return array
 
     def kill(self):
         self.process.kill()
@@ -102,14 +125,16 @@ def serve(connection):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "nice"):
         os.nice(1)  # the networks of other visitors come first
-    connection.send("ready")
+    connection.send_bytes(b"ready")
     try:
         while True:
             name, arguments = connection.recv()
             try:
-                result = getattr(uploads, name)(*arguments)
+                array = np.ascontiguousarray(getattr(uploads, name)(*arguments))
             except ImageError as error:
-                result = ImageError(str(error))  # without its cause, which may not be picklable
-            connection.send(result)
+                connection.send_bytes(json.dumps({"error": str(error)}).encode())
+            else:
+                connection.send_bytes(json.dumps({"shape": array.shape}).encode())
+                connection.send_bytes(array.reshape(-1))
     except (EOFError, OSError):
         return

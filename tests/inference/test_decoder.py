@@ -1,6 +1,8 @@
 """Decoding in another process: the same answers, a limit on the time, and no crash of this process."""
 
+import multiprocessing
 import os
+import pickle
 import signal
 import time
 
@@ -11,7 +13,54 @@ from PIL import Image
 
 from hw2.errors import ImageError
 from hw2.inference import uploads
-from hw2.inference.decoder import Decoder
+from hw2.inference.decoder import Decoder, _Worker
+
+
+class Answering:
+    """A worker whose process, taken over by a hostile file, answers with any bytes."""
+
+    def __init__(self, decoder, *answers):
+        decoder._idle.get()
+        self.worker = object.__new__(_Worker)
+        self.worker.connection, self.theirs = multiprocessing.Pipe()
+        self.worker.process = multiprocessing.get_context("spawn").Process(target=print)
+        self.worker.process.start()
+        decoder._idle.put(self.worker)
+        for answer in answers:
+            self.theirs.send_bytes(answer)
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [pickle.dumps(Bomb())],
+        [b""],
+        [b"\xff"],
+        [b"[" * 200_000],
+        [b"[]"],
+        [b"{}"],
+        [b'{"error": 3}'],
+        [b'{"shape": [2, 2, 3]}', bytes(11)],
+        [b'{"shape": [-1, -1, 3]}', bytes(3)],
+        [b'{"shape": [2.0, 2]}', bytes(4)],
+        [b'{"shape": [true, true]}', bytes(1)],
+        [b'{"shape": 4}', bytes(4)],
+        [b'{"shape": []}', bytes(1)],
+        [b'{"shape": [1, 1, 1, 1]}', bytes(1)],
+    ],
+)
+def test_no_answer_of_a_process_is_unpickled_or_believed(answers, capsys):
+    decoder = Decoder(processes=1, seconds=1)
+    answering = Answering(decoder, *answers)
+    with pytest.raises(ImageError, match="could not be decoded"):
+        decoder.read_image("photo.png")
+    assert decoder._idle.queue[0] is None and answering.worker.connection.closed  # it may be out of step
+    assert "unpickled" not in capsys.readouterr().out
 
 
 def test_slow_files_are_given_up_and_others_are_read(tmp_path):

@@ -43,9 +43,9 @@ def read_mask(path, shape):
     """Return the mask in a file as (height, width) uint8: 0 background, 1 object, 255 void (not counted).
 
     shape: (height, width) of the image to which the mask belongs; the mask is scaled to it by nearest neighbour, which
-    blends no labels. Accepted are label images in the palette of PASCAL VOC (indexed, as colours or as plain numbers),
-    black-and-white images, and images with transparency, whose opaque part is the object. Raises ImageError for all
-    others.
+    blends no labels. Accepted are label images in the palette of PASCAL VOC (indexed, as colours or as plain numbers of
+    any width), black-and-white images, and images with transparency, whose opaque part is the object. Raises ImageError
+    for all others.
     """
     height, width = shape
     with _opened(path) as image:
@@ -67,7 +67,7 @@ def read_mask(path, shape):
             used = np.unique(indices)
             # colours are compared, because a black-and-white image may have a palette too
             if np.array_equal(colours[used], VOC_PALETTE[used]):
-                return _mask_of_labels(indices)
+                return np.where(indices == VOID, VOID, indices > 0).astype(np.uint8)
             return _mask_of_colours(colours[indices])
         if image.has_transparency_data:
             alpha = np.asarray(image.convert("RGBA"))[..., 3]
@@ -75,6 +75,10 @@ def read_mask(path, shape):
                 return (alpha >= 128).astype(np.uint8)
         if image.mode in ("1", "L"):
             return _mask_of_labels(np.asarray(image.convert("L")))
+        if image.mode.startswith(("I", "F")):
+            values = np.asarray(image)
+            if np.isin(values, np.arange(256)).all():  # numbers of eight bits, which scaling would make black
+                return _mask_of_labels(values.astype(np.uint8))
         return _mask_of_colours(np.asarray(_eight_bits(image).convert("RGB")))
 
 
@@ -180,10 +184,13 @@ def _reduced(image, max_side):
 
 
 def _mask_of_labels(values):
-    """Return a mask from one number a pixel: labels up to 20, with or without 255, or grey levels cut at 128."""
-    used = np.unique(values)
-    labels = used[used != VOID]
-    if len(labels) and labels.max() <= 20 and labels.max() > 0:
+    """Return a mask from one number a pixel: labels up to 20, with or without 255, or grey levels cut at 128.
+
+    255 is void where some label covers more pixels. Else it is white: the few low numbers of a black-and-white image
+    are no labels.
+    """
+    pixels = np.bincount(values.ravel(), minlength=256)
+    if pixels[1:21].max() > pixels[VOID] and not pixels[21:VOID].any():
         return np.where(values == VOID, VOID, values > 0).astype(np.uint8)
     return (values >= 128).astype(np.uint8)
 

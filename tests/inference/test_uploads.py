@@ -223,6 +223,43 @@ def test_masks_in_every_form(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path, palette.resize((60, 40), 0)), expected)  # scaled without blending
 
 
+def test_labels_as_plain_numbers_of_any_width(tmp_path):
+    labels = np.zeros((20, 30), np.uint8)
+    labels[5:15, 5:20], labels[5:15, 20:22] = 15, VOID
+    expected = np.where(labels == 15, 1, labels)
+    for kind, image in (
+        ("PNG", Image.fromarray(labels.astype(np.uint16))),
+        ("TIFF", Image.fromarray(labels.astype(np.uint16))),
+        ("TIFF", Image.fromarray(labels.astype(np.int32))),
+        ("TIFF", Image.fromarray(labels.astype(np.float32))),
+    ):
+        np.testing.assert_array_equal(read_mask(tmp_path, image, kind=kind), expected, err_msg=image.mode)
+    binary = expected == 1
+    for largest, kind in ((1, np.uint16), (255, np.uint16), (1, np.int32), (255, np.int32), (65535, np.int32)):
+        image = Image.fromarray((binary * largest).astype(kind))
+        np.testing.assert_array_equal(read_mask(tmp_path, image, kind="TIFF"), binary, err_msg=f"{kind} {largest}")
+    for real in (binary * 1.0, binary * 0.5, binary * 255.0):
+        image = Image.fromarray(real.astype(np.float32))
+        np.testing.assert_array_equal(read_mask(tmp_path, image, kind="TIFF"), binary)
+
+
+def test_a_stray_grey_level_does_not_turn_the_object_into_void(tmp_path):
+    pixels = np.zeros((20, 30), np.uint8)
+    pixels[5:15, 5:20] = 255
+    expected = (pixels == 255).astype(np.uint8)
+    pixels[0, 0] = 2
+    for image in (Image.fromarray(pixels), Image.fromarray(pixels).convert("RGB")):
+        np.testing.assert_array_equal(read_mask(tmp_path, image), expected, err_msg=image.mode)
+
+
+def test_void_in_the_palette_of_voc_is_void_without_an_object_too(tmp_path):
+    labels = np.zeros((20, 30), np.uint8)
+    labels[5:15, 5:20] = VOID
+    image = Image.fromarray(labels).convert("P")
+    image.putpalette(VOC_PALETTE.ravel().tolist())
+    np.testing.assert_array_equal(read_mask(tmp_path, image), labels)
+
+
 def test_files_that_are_no_masks(tmp_path):
     with pytest.raises(ImageError, match="do not belong together"):
         read_mask(tmp_path, Image.new("L", (30, 30)))

@@ -43,7 +43,8 @@ def main():
             print(f"There is no folder {results_dir}; the page names the command that trains models.", flush=True)
         found = catalogue(results_dir)
         report = page.REPORT if (page.REPORT / "index.html").exists() and not arguments.auth else None
-        blocks = page.build(found, results_dir, report=report is not None, max_upload_mb=arguments.max_upload_mb)
+        options = {"max_upload_mb": arguments.max_upload_mb, "share": arguments.share}
+        blocks = page.build(found, results_dir, report=report is not None, **options)
         choose_precision()  # TensorFlow looks for a GPU now and reports it above the address, not below
         threading.Thread(target=page.warm_up, args=(found.models,), daemon=True).start()
         try:

@@ -187,10 +187,10 @@ class LimitedBody:
         return await self.app(scope, counted, send)
 
 
-def build(found, results_dir, *, report=False, max_upload_mb=20):
+def build(found, results_dir, *, report=False, max_upload_mb=20, share=False):
     """Return the page, gr.Blocks, of a Catalogue of the runs under `results_dir`; `launch` it with `launch_options`.
 
-    report: whether the server has the rendered report at report/index.html.
+    report: whether the server has the rendered report at report/index.html. share: whether a public link is requested.
     """
     results_dir = Path(results_dir)
     classifiers = {model.key: model for model in found.models if model.task != "segmentation"}
@@ -243,7 +243,7 @@ def build(found, results_dir, *, report=False, max_upload_mb=20):
                     results.tab(results_dir, found.runs, found.figures_only) if found.runs else missing("model")
                 with gr.Tab("About", id="about") as container:
                     beside(container, picture=False)
-                    about.tab(report, max_upload_mb)
+                    about.tab(report, max_upload_mb, share)
         if found.models:
             open_link(blocks, picture, tabs, chosen, threshold, segmenters)
         add_listing(found.models)

@@ -12,8 +12,11 @@ REPOSITORY_REPORT = (
 )
 
 
-def tab(report, max_upload_mb):
-    """Lay out the tab. report: whether the page serves the rendered report at report/index.html."""
+def tab(report, max_upload_mb, share):
+    """Lay out the tab.
+
+    report: whether the page serves the rendered report at report/index.html. share: whether a public link is requested.
+    """
     classes = "".join(
         f"<div><dt>{html.escape(components.words(group))}</dt>"
         f"<dd>{html.escape(', '.join(components.words(name) for name in members))}</dd></div>"
@@ -23,6 +26,13 @@ def tab(report, max_upload_mb):
         "<a href='report/index.html' target='_blank'>Read the report.</a>"
         if report
         else f"Its report: {REPOSITORY_REPORT}"
+    )
+    receivers = (
+        "A picture that you upload is sent to the computer that runs this page. If the address of the page ends in "
+        "gradio.live, the picture and the answer pass through the servers of that service, which could read them."
+        if share
+        else "A picture that you upload is sent to the computer that runs this page and to nobody else. The page "
+        "contacts no other server."
     )
     components.text_block(
         f"""<section class='about'>
@@ -40,9 +50,8 @@ sheep). The segmentation networks look for objects like those that they were tra
 <h2>The 100 classes</h2>
 <dl class='classes'>{classes}</dl>
 <h2>Your pictures</h2>
-<p>A picture that you upload is sent to the computer that runs this page and to nobody else. It is deleted after
-about {store.KEEP_SECONDS // 60} minutes, and when the server stops. It is not used for training. The page
-contacts no other server. A file may be up to {max_upload_mb:g} MB.</p>
+<p>{receivers} It is deleted after about {store.KEEP_SECONDS // 60} minutes, and when the server stops. It is not used
+for training. A file may be up to {max_upload_mb:g} MB.</p>
 <p>The address of the page names the model and the example that you chose, so you can pass the address on. It does not
 carry pictures that you upload.</p>
 <h2>Licence</h2>

@@ -1,5 +1,6 @@
 """The command `demo/app.py`: its arguments, its messages, its start and its end."""
 
+import json
 import os
 import re
 import signal
@@ -120,6 +121,7 @@ def test_the_command_with_a_password_and_a_share_that_fails(folder, tmp_path):
         urllib.request.urlopen(f"{address}config")
     client = Client(address, auth=("ada", "secret"), verbose=False)
     assert client.predict(api_name="/models")
+    assert "pass through the servers of that service" in json.dumps(client.config)  # what About says with --share
     client.predict(handle_file(CAT), api_name="/classify")
     assert list(tmp_path.glob("hw2-demo-*"))
     process.send_signal(signal.SIGTERM)

@@ -152,7 +152,9 @@ def data_of(metrics):
 
 
 def default_threshold(model):
-    return round(model.metrics["threshold"] or 0.5, 2)
+    """Return the threshold with which a segmenter was evaluated, for several classes one half (see `predict`)."""
+    chosen = model.figures["threshold"]
+    return 0.5 if chosen is None else round(chosen, 2)
 
 
 def text_block(text, **options):

@@ -262,6 +262,11 @@ def segment_text(data, model):
                 if share >= 0.001
             )
         )
+    if model.metrics["data"]["classes"] > 2:
+        notes.append(
+            "The threshold is for the most probable class against the background alone; at 0.5, each pixel gets the "
+            "most probable of all classes, as in the measured figures."
+        )
     notes.append(
         f"{components.small_print(model)}; network {took['network']:.0f} ms"
         + (f", loading the model {took['loading'] / 1000:.1f} s" if took["loading"] >= 50 else "")

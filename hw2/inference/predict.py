@@ -48,6 +48,9 @@ class Classification(NamedTuple):
 class Segmentation(NamedTuple):
     """foreground: (height, width) float32 probability. labels: (height, width) uint8, the most probable VOC class of
     each pixel, background excluded; None if the model only separates foreground from background.
+
+    With labels, the probability is that of the label against the background alone. From 0.5 on, the label is the most
+    probable of all classes, which is how masks are evaluated.
     """
 
     foreground: np.ndarray
@@ -157,8 +160,18 @@ def segment(model, image):
     if logits.shape[-1] == 1:
         foreground, labels = probabilities, None
     else:
-        foreground, labels = 1 - probabilities[..., 0], (probabilities[..., 1:].argmax(-1) + 1).astype(np.uint8)
+        foreground, labels = _against_background(probabilities)
     return Segmentation(foreground.clip(0, 1), labels, load_seconds, time.perf_counter() - began)
+
+
+def _against_background(probabilities):
+    """Return `(foreground, labels)` of a Segmentation from the probabilities (height, width, classes)."""
+    labels = probabilities[..., 1:].argmax(-1) + 1
+    background, best = probabilities[..., 0], probabilities[..., 1:].max(-1)
+    half = np.float32(0.5)
+    below = np.minimum(best / (background + best), np.nextafter(half, np.float32(0)))  # rounding must not reach 0.5
+    foreground = np.where(best > background, np.maximum(best / (background + best), half), below)
+    return foreground.astype(np.float32), labels.astype(np.uint8)
 
 
 def agreement(mask, truth):

@@ -1,6 +1,7 @@
 """The page before it is served: its texts, names, tables and events."""
 
 import collections
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_without_models_the_page_names_the_command_that_trains_one(tmp_path):
         config = json.dumps(page.build(catalogue(folder), folder).get_config_file(), default=str)
         assert config.count("python scripts/train_all.py --only") >= 3 and "--results PATH/TO" in config
         assert ("Its model is not stored here: <code>figures</code>" in config) == (folder == tmp_path)
+
+
+def test_the_page_says_who_receives_a_picture(folder):
+    """With a public link, uploads pass the relay of gradio.live."""
+    found = catalogue(folder)
+    for share in (False, True):
+        text = json.dumps(page.build(found, folder, share=share).get_config_file(), default=str)
+        assert ("to nobody else" in text and "contacts no other server" in text) == (not share)
+        assert ("gradio.live" in text) == share
 
 
 def test_statistics_of_requests_do_not_grow(folder):
@@ -157,6 +167,19 @@ def test_a_damaged_run_does_not_keep_the_page_from_starting(folder, tmp_path, fi
     assert "seg_book_bilinear" in text
     if file == runs.METRICS and "seg_classes" not in found.runs:
         assert "metrics.json is damaged" in text or "has no metrics.json" in text
+
+
+def test_the_threshold_is_the_one_that_was_chosen(folder):
+    """Also 0, and that of the view; several classes need none, and have one half."""
+    models = {model.key: model for model in catalogue(folder).models}
+    assert components.default_threshold(models["seg_book_bilinear"]) == 0.4
+    assert components.default_threshold(models["seg_classes"]) == 0.5
+    metrics = models["seg_book_bilinear"].metrics
+    views = {"mirror": metrics | {"threshold": 0.3}}
+    metrics = metrics | {"threshold": 0.0, "test_time_augmentation": views}
+    model = dataclasses.replace(models["seg_book_bilinear"], metrics=metrics)
+    assert components.default_threshold(model) == 0
+    assert components.default_threshold(dataclasses.replace(model, view="mirror")) == 0.3
 
 
 def test_names_of_models(folder, tmp_path):

@@ -120,6 +120,20 @@ def test_a_mask_is_averaged_with_that_of_the_mirror_image(models, monkeypatch):
     np.testing.assert_allclose(found.foreground, expected, atol=1e-6)
 
 
+def test_at_one_half_the_foreground_of_several_classes_is_that_of_evaluation(models, monkeypatch):
+    """The most probable class decides, also where all classes together outweigh the background, and in a tie."""
+    logits = np.random.default_rng(0).normal(0, 1, (1, 32, 32, 21)).astype(np.float32)
+    logits[..., 0] += 2.5
+    logits[0, 0, :, 5] = logits[0, 0, :, 0] = logits[0, 0].max(-1)
+    monkeypatch.setattr(predict, "_predict", lambda model, images: logits)
+    found = predict.segment(models["seg_classes"], np.zeros((32, 32, 3), np.uint8))
+    expected = softmax(logits[0], axis=-1).argmax(-1)
+    assert 0.1 < (expected > 0).mean() < 0.9 and not expected[0].any()
+    np.testing.assert_array_equal(found.foreground >= 0.5, expected > 0)
+    np.testing.assert_array_equal(np.where(found.foreground >= 0.5, found.labels, 0), expected)
+    assert found.foreground.dtype == np.float32 and 0 <= found.foreground.min() < found.foreground.max() <= 1
+
+
 def test_agreement_by_hand():
     truth = np.array([[1, 1, 0, VOID]])
     assert predict.agreement(np.array([[True, False, True, True]]), truth) == pytest.approx({"dice": 0.5, "iou": 1 / 3})

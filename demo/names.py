@@ -5,7 +5,7 @@ from hw2.errors import ResultsError
 from hw2.experiments import title_of
 from hw2.files import read_json
 
-VIEWS = {"mirror": "with its mirror image", "mirror_shift": "with ten shifted and mirrored copies"}
+VIEW_TITLES = {"mirror": "with its mirror image", "mirror_shift": "with ten shifted and mirrored copies"}
 BASELINES = {
     "all_background": "Everything is background",
     "centred_ellipse": "An ellipse in the centre",
@@ -67,7 +67,7 @@ def title(run, metrics, view=None):
     name = words[:1].upper() + words[1:]
     if metrics["data"]["source"] == "synthetic":
         name += ", a rehearsal on synthetic data"
-    return f"{name}, {VIEWS.get(view, view)}" if view else name
+    return f"{name}, {VIEW_TITLES.get(view, view)}" if view else name
 
 
 def decoder(model):

@@ -272,17 +272,22 @@ def folders_of_budgets(budget):
 def print_list(names, results_dir, budget, data_dir):
     """Print a table: name, state, main test figure and duration of finished runs, estimates of the others; question.
 
-    budget: of the estimates. data_dir: whose photographs they count, if there are any.
+    A damaged run is listed with the reason. budget: of the estimates. data_dir: whose photographs they count, if any.
     """
     print(f"{results_dir}:")
-    finished = runs.finished_runs(results_dir)
+    stored = sorted(path.parent.name for path in results_dir.glob(f"*/{runs.FINAL}"))
     table = files.read_json(NETWORK_COSTS) or {}
     for name in names:
         entry = EXPERIMENTS[name]
         planned = [run_name(name, seed) for seed in range(entry.seeds)]
-        for run in planned + [other for other in finished if other.startswith(f"{name}-seed") and other not in planned]:
-            outcome = summary(finished[run]) if run in finished else estimate(name, budget, table, data_dir)
-            print(f"{run:34} {runs.run_state(results_dir / run):10} {outcome}".rstrip())
+        for run in planned + [other for other in stored if other.startswith(f"{name}-seed") and other not in planned]:
+            state = runs.run_state(results_dir / run)
+            try:
+                finished = run in stored and runs.read_metrics(results_dir / run)
+                outcome = summary(finished) if finished else estimate(name, budget, table, data_dir)
+            except ResultsError as error:
+                state, outcome = "damaged", str(error)
+            print(f"{run:34} {state:10} {outcome}".rstrip())
         print(textwrap.indent(textwrap.fill(entry.question, 100), "    "))
 
 

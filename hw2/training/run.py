@@ -32,9 +32,9 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     force: discard an earlier run of this name. checkpoint_seconds: least time between two saved states within a phase.
     tensorboard: folder for TensorBoard logs, or None.
 
-    Raises TrainingError (a diverged loss, a state of another backend, a parent or teacher that is missing or has been
-    retrained since), ResultsError (the folder holds another or a damaged run) and DataError (no data), each with a
-    message for the user.
+    Raises TrainingError (a diverged loss, a state of another backend, a parent or teacher that is missing, a teacher
+    that has been retrained since the run began), ResultsError (the folder holds another or a damaged run) and DataError
+    (no data), each with a message for the user.
     """
     folder, task = Path(results_dir) / name, TASKS[config["task"]]
     config = with_data_counts(config, task, data_dir, None if force else folder)
@@ -68,10 +68,11 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         runs.discard_run(folder)
         runs.open_run(folder, config)
     checkpoint = Checkpoint(folder, fresh, checkpoint_seconds)
-    if changed := retrained(parent, checkpoint.state.started_from, checkpoint.state.teachers, results_dir):
+    # a parent's weights were read when the run began, but the answers of teachers are computed at each start
+    if changed := retrained(None, None, checkpoint.state.teachers, results_dir):
         raise TrainingError(
             f"{name} cannot be resumed: {' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} been trained "
-            f"again since it began, and its result would belong to neither version. Start it again: "
+            f"again since it began, and it would learn from both versions. Start it again: "
             f"{training_command(folder, config['budget'], force=True)}"
         )
     checkpoint.restore_model(model)

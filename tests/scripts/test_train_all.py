@@ -70,6 +70,15 @@ def test_list_needs_no_backend_and_names_every_experiment(finished):
     assert "accuracy 45.7%, 60 s" in out and out.startswith(f"{finished.parent}:")
 
 
+def test_list_names_a_damaged_run_among_the_others(finished):
+    (finished / "metrics.json").write_text("{}")
+    code, out, _ = train_all("--list", "--results", finished.parent)
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("vgg16_features_linear "))
+    assert "damaged" in line and "metrics.json is damaged" in line and "--force" in line
+    assert all(name in out for name in EXPERIMENTS)
+
+
 def test_list_estimates_what_is_not_finished(tmp_path):
     estimates = {}
     for budget in ("cpu", "gpu", "smoke"):

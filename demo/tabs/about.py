@@ -25,7 +25,7 @@ def tab(report, max_upload_mb, share):
     link = (
         "<a href='report/index.html' target='_blank'>Read the report.</a>"
         if report
-        else f"Its report: {REPOSITORY_REPORT}"
+        else f"The report: {REPOSITORY_REPORT}"
     )
     receivers = (
         "A picture that you upload is sent to the computer that runs this page. If the address of the page ends in "

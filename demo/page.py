@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-import hw2  # noqa: F401  before Keras is imported: it chooses TensorFlow's kernels
+import hw2  # noqa: F401  before Keras is imported: it leaves memory of a GPU to other processes
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 # of this many requests, statistics that nobody reads are computed anew at every request

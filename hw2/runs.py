@@ -152,6 +152,12 @@ def finished_runs(results_dir):
     return {folder.name: read_metrics(folder) for folder in folders}
 
 
+def finished_when(folder):
+    """Return when the run in `folder` was finished, or None if it is not."""
+    final = read_json(Path(folder) / FINAL)
+    return final and final["finished"]
+
+
 def read_metrics(folder):
     """Return the content of a finished run's `metrics.json`.
 

@@ -23,7 +23,7 @@ from scipy.stats import t as student_t
 from hw2 import files
 from hw2.experiments import title_of
 from hw2.experiments.schema import experiment_of
-from hw2.labels import VOC_CLASSES, VOID
+from hw2.labels import VOID
 
 LEVEL = 0.05
 DASH = "\N{EN DASH}"
@@ -170,9 +170,6 @@ class Comparisons:
         if on == "corrupted":
             found = self.runs.get(run, "robustness")
             return None if not found else float(np.mean([value for values in found.values() for value in values]))
-        if on.startswith("class_iou:"):
-            found = self.runs.get(run, "test.class_iou")
-            return None if not found else found[VOC_CLASSES.index(on.partition(":")[2])]
         if on.startswith("small:"):
             table = self.runs.images(run)
             small = table[table["foreground_share"] < SMALL] if not table.empty else table

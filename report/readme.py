@@ -122,8 +122,9 @@ def main(folder=None):
         sys.exit(str(error))
     if not runs.metrics:
         sys.exit(f"{runs.folder} holds no finished run, so README stays as it is. Name another folder of runs.")
-    README.write_text(with_speed(with_results(README.read_text(), Comparisons(runs)), BENCHMARK))
-    draw(Comparisons(runs), PICTURE)
+    comparisons = Comparisons(runs)
+    README.write_text(with_speed(with_results(README.read_text(), comparisons), BENCHMARK))
+    draw(comparisons, PICTURE)
 
 
 if __name__ == "__main__":

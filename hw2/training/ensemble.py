@@ -23,8 +23,7 @@ def run(name, config, *, results_dir, force=False):
     images than the first one.
     """
     folder = Path(results_dir) / name
-    finals = {run: files.read_json(Path(results_dir) / run / runs.FINAL) for run in config["members"]}
-    finished = {run: final and final["finished"] for run, final in finals.items()}
+    finished = {run: runs.finished_when(Path(results_dir) / run) for run in config["members"]}
     # an unfinished one is opened only when all members are there: until then it has not begun
     if not force and runs.run_state(folder) == "finished" and runs.open_run(folder, config):
         metrics = runs.read_metrics(folder)

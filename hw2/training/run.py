@@ -47,7 +47,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
             refuse_other_data(folder, config)
     if not force and runs.open_run(folder, config):
         metrics = runs.read_metrics(folder)
-        for source, role in retrained(parent, metrics["started_from"], metrics.get("teachers"), results_dir).items():
+        changed = retrained(results_dir, metrics.get("teachers"), parent, metrics["started_from"])
+        for source, role in changed.items():
             log(f"{name}: {source}, {role}, has been retrained since: --force retrains it")
         return metrics
     provenance = runs.provenance(keras.backend.backend())
@@ -60,8 +61,8 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
 
     train, validation = task.load_training(config, data_dir)
     model = build_model(config)
-    teachers = {teacher.name: finished_when(teacher) for teacher in teacher_folders(config, results_dir)}
-    fresh = State(keras.backend.backend(), precision, parent and finished_when(parent), teachers or None)
+    teachers = {teacher.name: runs.finished_when(teacher) for teacher in teacher_folders(config, results_dir)}
+    fresh = State(keras.backend.backend(), precision, parent and runs.finished_when(parent), teachers or None)
     if begins:
         set_first_weights(model, config, parent, train.images, data_dir)
     if force:  # only now that everything the run needs is there: a finished run may be discarded here
@@ -69,7 +70,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         runs.open_run(folder, config)
     checkpoint = Checkpoint(folder, fresh, checkpoint_seconds)
     # a parent's weights were read when the run began, but the answers of teachers are computed at each start
-    if changed := retrained(None, None, checkpoint.state.teachers, results_dir):
+    if changed := retrained(results_dir, checkpoint.state.teachers):
         raise TrainingError(
             f"{name} cannot be resumed: {' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} been trained "
             f"again since it began, and it would learn from both versions. Start it again: "
@@ -191,21 +192,17 @@ def parent_folder(config, results_dir):
     return Path(results_dir) / run_name(config["weights"], config["seed"])
 
 
-def finished_when(folder):
-    """Return when the run in `folder` was finished, or None if it is not."""
-    final = files.read_json(folder / runs.FINAL)
-    return final and final["finished"]
-
-
-def retrained(parent, started_from, teachers, results_dir):
+def retrained(results_dir, teachers, parent=None, started_from=None):
     """Return `{run: what it gave}` of the runs that were finished anew since this one read them.
 
-    parent: see `parent_folder`. started_from, teachers: see `State`; what was not recorded is not compared.
+    teachers, started_from: see `State`; what was not recorded is not compared. parent: see `parent_folder`.
     """
     used = {Path(results_dir) / run: ("from whose answers it learned", when) for run, when in (teachers or {}).items()}
     if parent and started_from:
         used[parent] = ("from whose weights it started", started_from)
-    return {folder.name: role for folder, (role, when) in used.items() if finished_when(folder) not in (None, when)}
+    return {
+        folder.name: role for folder, (role, when) in used.items() if runs.finished_when(folder) not in (None, when)
+    }
 
 
 def build_model(config, image_size=None):

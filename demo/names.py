@@ -5,7 +5,11 @@ from hw2.errors import ResultsError
 from hw2.experiments import title_of
 from hw2.files import read_json
 
-VIEW_TITLES = {"mirror": "with its mirror image", "mirror_shift": "with ten shifted and mirrored copies"}
+VIEW_TITLES = {
+    "mirror": "with its mirror image",
+    "mirror_shift": "with ten shifted and mirrored copies",
+    "mirror_scales": "with mirrored copies of several sizes",
+}
 BASELINES = {
     "all_background": "Everything is background",
     "centred_ellipse": "An ellipse in the centre",

@@ -48,8 +48,8 @@ def results_folder(root):
     return Path(root) / ("gpu" if finished["gpu"] and finished["gpu"] >= finished["cpu"] else "cpu")
 
 
-def open_run(folder, config):
-    """Begin or resume the run in `folder`; return True if it is already finished.
+def is_finished(folder, config):
+    """Return whether the run in `folder` is finished, after checking that what is there can be kept or resumed.
 
     Raises ResultsError if the folder holds a run with another configuration, naming the differences, or a finished run
     of which a file is missing or has another size than when it was finished. Nothing is overwritten then.
@@ -71,15 +71,19 @@ def open_run(folder, config):
         refuse_damage(folder)
         (folder / STATE).unlink(missing_ok=True)
         return True
-    if found is None:
-        write_json(folder / CONFIG, config)
     return False
 
 
-def discard_run(folder):
-    """Delete all files of the run in `folder`."""
-    for name in (FINAL, STATE, *RECORD):
-        (Path(folder) / name).unlink(missing_ok=True)
+def begin_run(folder, config, force=False):
+    """Write the configuration of the run in `folder`, which is unfinished from then on. force: discard an earlier run.
+
+    To be called when everything is there that the run needs, so that an error before has begun and discarded nothing.
+    """
+    if force:
+        for name in (FINAL, STATE, *RECORD):
+            (Path(folder) / name).unlink(missing_ok=True)
+    if not (Path(folder) / CONFIG).exists():
+        write_json(Path(folder) / CONFIG, config)
 
 
 def close_run(folder, needed=(CONFIG, HISTORY, METRICS, PREDICTIONS, MODEL)):

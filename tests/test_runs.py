@@ -20,7 +20,7 @@ RECORDED = sorted(path.parent for path in RESULTS.glob(f"*/*/{runs.FINAL}"))
 
 def finish(folder, config=CONFIG):
     """Write a run with the files of a classifier, as if it had just been trained."""
-    runs.open_run(folder, config)
+    runs.begin_run(folder, config)
     files.write_json(folder / "metrics.json", METRICS)
     files.write_csv(folder / "history.csv", [{"epoch": 1}])
     files.write_arrays(folder / "predictions.npz", {"a": np.zeros(1)})
@@ -33,9 +33,11 @@ def finish(folder, config=CONFIG):
 def test_life_of_a_run(tmp_path):
     folder = tmp_path / "run"
     assert runs.run_state(folder) == "missing"
-    assert runs.open_run(folder, CONFIG) is False
+    assert runs.is_finished(folder, CONFIG) is False
+    assert runs.run_state(folder) == "missing"  # nothing has begun
+    runs.begin_run(folder, CONFIG)
     assert runs.run_state(folder) == "unfinished"
-    assert runs.open_run(folder, CONFIG) is False  # the tuple is a list by now, and the same
+    assert runs.is_finished(folder, CONFIG) is False  # the tuple is a list by now, and the same
     with pytest.raises(ResultsError, match=r"history\.csv, metrics\.json, predictions\.npz, model\.keras"):
         runs.close_run(folder)
     assert runs.finished_runs(tmp_path) == {}
@@ -43,13 +45,14 @@ def test_life_of_a_run(tmp_path):
     assert not (folder / "state.npz").exists()
     (folder / "state.npz").write_bytes(b"left by a kill at the very end")
     (folder / ".writing-abc-state.npz").write_bytes(b"left by a kill while writing")
-    assert runs.open_run(folder, CONFIG) is True
+    assert runs.is_finished(folder, CONFIG) is True
     assert not (folder / "state.npz").exists() and not list(folder.glob(".writing-*"))
     assert runs.finished_runs(tmp_path) == {"run": METRICS}
     with pytest.raises(ResultsError, match="seed: 0 in results, 1 now"):
-        runs.open_run(folder, CONFIG | {"seed": 1})
-    runs.discard_run(folder)
-    assert list(folder.iterdir()) == []
+        runs.is_finished(folder, CONFIG | {"seed": 1})
+    runs.begin_run(folder, CONFIG | {"seed": 1}, force=True)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    assert files.read_json(folder / "config.json")["seed"] == 1
 
 
 def test_sizes_and_digests_of_a_finished_run(tmp_path):
@@ -65,13 +68,13 @@ def test_sizes_and_digests_of_a_finished_run(tmp_path):
     assert runs.damage(folder, digests=True) == ["history.csv has changed since the run was finished"]
     (folder / "history.csv").write_text("epo")
     with pytest.raises(ResultsError, match=r"history\.csv has 3 bytes, not 8.*--force"):
-        runs.open_run(folder, CONFIG)
+        runs.is_finished(folder, CONFIG)
     (folder / "history.csv").write_text("epoch\n1\n")
     (folder / "model.keras").unlink()
-    assert runs.open_run(folder, CONFIG) is True
+    assert runs.is_finished(folder, CONFIG) is True
     (folder / "predictions.npz").unlink()
     with pytest.raises(ResultsError, match=r"predictions\.npz is missing"):
-        runs.open_run(folder, CONFIG)
+        runs.is_finished(folder, CONFIG)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"run": "run", "finis', '{"files": 3}'])
@@ -79,7 +82,7 @@ def test_a_truncated_end_is_named(tmp_path, content):
     folder = finish(tmp_path / "run")
     (folder / "final.json").write_text(content)
     with pytest.raises(ResultsError, match=r"final\.json.*(damaged|incomplete)|damaged.*final\.json"):
-        runs.open_run(folder, CONFIG)
+        runs.is_finished(folder, CONFIG)
 
 
 def test_a_finished_run_without_metrics_or_configuration_is_named(tmp_path):
@@ -89,7 +92,7 @@ def test_a_finished_run_without_metrics_or_configuration_is_named(tmp_path):
         runs.finished_runs(tmp_path)
     (folder / "config.json").unlink()
     with pytest.raises(ResultsError, match=r"run is marked as finished but has no config\.json"):
-        runs.open_run(folder, CONFIG)
+        runs.is_finished(folder, CONFIG)
 
 
 @pytest.mark.parametrize(

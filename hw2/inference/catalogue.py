@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 from hw2 import models, runs
 from hw2.errors import ResultsError
-from hw2.metrics.combine import VIEWS
+from hw2.metrics.combine import MASK_VIEWS, VIEWS
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A run, a run with test-time augmentation, or an ensemble of runs.
 
-    key: name of the run; with test-time augmentation, "+mirror" or "+mirror_shift" follows. folder: folder of the run.
+    key: name of the run; with test-time augmentation, "+" and the view follow. folder: folder of the run.
     task: "classification", "segmentation" or "ensemble". metrics: content of the run's `metrics.json`.
     members: folders of the runs whose models are loaded: the run's own, or those of an ensemble's members.
     weights: (members,) weights of the members' probabilities, summing to 1.
-    view: name in `hw2.metrics.combine.VIEWS` of the test-time augmentation, or None.
+    view: name in `hw2.metrics.combine.VIEWS` or `MASK_VIEWS` of the test-time augmentation, or None.
     """
 
     key: str
@@ -86,7 +86,8 @@ def catalogue(results_dir) -> Catalogue:
         else:
             folders = tuple(results_dir / member for member in members)
             model = Model(name, results_dir / name, metrics["task"], metrics, folders, weights)
-            views = [view for view in VIEWS if view in metrics.get("test_time_augmentation", {})]
+            known = MASK_VIEWS if metrics["task"] == "segmentation" else VIEWS
+            views = [view for view in known if view in metrics.get("test_time_augmentation", {})]
             found += [model, *(dataclasses.replace(model, key=f"{name}+{view}", view=view) for view in views)]
     return Catalogue(sorted(found, key=_rank, reverse=True), figures_only, finished)
 

@@ -23,7 +23,8 @@ from hw2.experiments.schema import training_command
 from hw2.hardware import choose_precision
 from hw2.inference.catalogue import register_layers
 from hw2.metrics import segmentation as segmentation_metrics
-from hw2.metrics.combine import combine, mean_of_probabilities, predict_views
+from hw2.metrics.combine import combine, mean_of_probabilities, predict_views, sizes_of_scales
+from hw2.models import registry
 from hw2.models.grad_cam import grad_cam
 
 # A model is loaded once, and meanwhile those in memory answer. One image is computed at a time: TensorFlow spreads each
@@ -59,15 +60,18 @@ class Segmentation(NamedTuple):
     seconds: float
 
 
-def load(folder):
-    """Return the Keras model of the run in `folder`, from memory if it was loaded before. Raises ModelError."""
+def load(folder, image_size=None):
+    """Return the Keras model of the run in `folder`, from memory if it was loaded before. Raises ModelError.
+
+    image_size: build the network for images of another size than that of the run.
+    """
     path = Path(folder) / runs.MODEL
     try:
-        key = path, path.stat().st_mtime_ns  # after a retraining the file holds another model
+        key = path, path.stat().st_mtime_ns, image_size  # after a retraining the file holds another model
         if key not in _models:
             with _loading:
                 if key not in _models:
-                    _models[key] = _load(path)
+                    _models[key] = _load(path, image_size)
         return _models[key]
     except Exception as error:  # Keras raises nearly every exception on a damaged or foreign file
         reason, *_ = str(error).splitlines() or [repr(error)]
@@ -81,12 +85,17 @@ def load(folder):
         raise ModelError(f"The model of {shown.name} cannot be loaded ({reason}). Train it again: {command}") from error
 
 
-def _load(path):
+def _load(path, image_size):
     register_layers()
     model = keras.models.load_model(path, compile=False, safe_mode=True)
     if choose_precision() == "float32" and "mixed_" in (config := json.dumps(model.get_config())):
         # trained where 16 bits are fast; here they would be emulated, several times as slow
         model, trained = keras.Model.from_config(json.loads(re.sub(r"mixed_b?float16", "float32", config))), model
+        model.set_weights(trained.get_weights())
+    if image_size:
+        config, trained = files.read_json(path.with_name(runs.CONFIG)), model
+        arguments = config["model_arguments"] | {"image_size": image_size}
+        model = registry.build(config["model"], config["data"]["classes"], **arguments)
         model.set_weights(trained.get_weights())
     _predict(model, np.zeros((1, *model.input_shape[1:])))  # the first call compiles, which is part of loading
     return model
@@ -144,24 +153,33 @@ def heat_map(model, image, column):
 def segment(model, image):
     """Return a Segmentation of `image`, (height, width, 3) uint8 RGB of any size, by `model`. Raises ModelError.
 
-    With the view "mirror", probabilities are averaged with those of the mirror image, mirrored back.
+    With the view "mirror", probabilities are averaged with those of the mirror image, mirrored back; with
+    "mirror_scales", with those of the image at other sizes too.
     """
     began = time.perf_counter()
-    keras_model = load(model.folder)
+    members = [load(model.folder)]
+    if model.view == "mirror_scales":
+        _, *others = sizes_of_scales(members[0].input_shape[1])
+        members += [load(model.folder, size) for size in others]
     load_seconds = time.perf_counter() - began
     with _computing:
         began = time.perf_counter()
-        height, width = keras_model.input_shape[1:3]
-        square = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
-        views = np.stack([square, np.asarray(square)[:, ::-1]] if model.view else [square])
-        logits = _predict(keras_model, views)
-    (probabilities,) = segmentation_metrics.probabilities_of(logits[:1], logits[1:] if model.view else None)
-    probabilities = from_square(probabilities, *image.shape[:2])
-    if logits.shape[-1] == 1:
+        maps = [_probabilities(member, image, mirrored=bool(model.view)) for member in members]
+    probabilities = from_square(segmentation_metrics.mean_of_maps(maps), *image.shape[:2])
+    if probabilities.ndim == 2:
         foreground, labels = probabilities, None
     else:
         foreground, labels = _against_background(probabilities)
     return Segmentation(foreground.clip(0, 1), labels, load_seconds, time.perf_counter() - began)
+
+
+def _probabilities(keras_model, image, mirrored):
+    """Return the probabilities of an image (height, width, 3) uint8 at the size that a segmenter sees."""
+    height, width = keras_model.input_shape[1:3]
+    square = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
+    logits = _predict(keras_model, np.stack([square, np.asarray(square)[:, ::-1]] if mirrored else [square]))
+    (probabilities,) = segmentation_metrics.probabilities_of(logits[:1], logits[1:] if mirrored else None)
+    return probabilities
 
 
 def _against_background(probabilities):

@@ -11,7 +11,10 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
-VIEWS = ("mirror", "mirror_shift")
+VIEWS = ("mirror", "mirror_shift")  # of classifiers
+MASK_VIEWS = ("mirror", "mirror_scales")  # of segmenters
+SCALES = (0.6, 0.8, 1.0, 1.2)  # of the image size of a segmenter
+STRIDE = 32  # pixels; encoders halve an image five times
 SHIFTS = ((0, 0), (0, 2), (0, -2), (2, 0), (-2, 0))  # pixels down and to the right
 
 
@@ -59,6 +62,12 @@ def predict_views(predict, images):
         "mirror": storable_logits(mean_of_probabilities(logits[:2])),
         "mirror_shift": storable_logits(mean_of_probabilities(logits)),
     }
+
+
+def sizes_of_scales(image_size):
+    """Return the image sizes of the view "mirror_scales", that of the network first. image_size: in pixels."""
+    sizes = {max(1, round(scale * image_size / STRIDE)) * STRIDE for scale in SCALES}
+    return [image_size, *sorted(sizes - {image_size})]
 
 
 def combine(logits, weights):

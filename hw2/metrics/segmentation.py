@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_cdt, distance_transform_edt, uniform_filter
 from scipy.special import expit, softmax
 
+from hw2.data.voc2012 import from_square
 from hw2.labels import VOID
 from hw2.metrics.intervals import bootstrap_mean, bootstrap_total
 
@@ -36,6 +37,12 @@ def probabilities_of(logits, of_mirror=None):
     """
     probabilities = expit(logits[..., 0]) if logits.shape[-1] == 1 else softmax(logits, axis=-1)
     return probabilities if of_mirror is None else (probabilities + probabilities_of(of_mirror)[:, :, ::-1]) / 2
+
+
+def mean_of_maps(maps):
+    """Return the mean of maps of probabilities, (size, size[, classes]) float32, at the size of the first one."""
+    first, *others = maps
+    return np.mean([first, *(from_square(one, *first.shape[:2]) for one in others)], axis=0, dtype=np.float32)
 
 
 def foreground_row(prediction, truth, contour=None):

@@ -9,6 +9,8 @@ from hw2.data import splits, thumbnails
 from hw2.data.batches import prediction_batch_size
 from hw2.data.voc2012 import from_square
 from hw2.metrics import segmentation as metrics
+from hw2.metrics.combine import MASK_VIEWS, sizes_of_scales
+from hw2.models import registry
 from hw2.tasks import losses
 from hw2.tasks.protocol import Measurement
 
@@ -66,7 +68,10 @@ def measure(config, model, validation, data_dir):
     figures: "threshold" with the greatest foreground IoU on the validation images (None for several classes);
         "network_iou", of the validation images at the size that the network sees, as in `history.csv`; "validation" and
         "test", see `foreground_figures` and `class_figures` in `hw2.metrics.segmentation`; "checkerboard" of the test
-        images (None for maps that are too small); "examples": {kind: identifiers}, see `choose_examples`.
+        images (None for maps that are too small); "examples": {kind: identifiers}, see `choose_examples`;
+        "test_time_augmentation": {view: figures} if the configuration asks for it. The view "mirror" averages the
+        probabilities of each image and its mirror image, "mirror_scales" those at several image sizes (Chen et al.,
+        "DeepLab", TPAMI 2018, section 4.1.2).
     predictions: curve_threshold, curve_precision and curve_recall of the foreground on the test images;
         panel_identifiers and, for each position i in it, panel_{i}_probability and, for several classes,
         panel_{i}_prediction; example_identifiers and likewise example_{i}_image (JPEG bytes), _truth, _probability and
@@ -75,27 +80,47 @@ def measure(config, model, validation, data_dir):
     Raises OverflowError where logits are not finite.
     """
     test = splits.load_test_masks(config["data"], data_dir, config["model_arguments"]["image_size"])
-    figures, rows, curve = measure_view(config, model, validation, test, data_dir)
+    own_size = [(model, validation, test)]
+    figures, rows, curve = measure_view(config, own_size, data_dir)
     if "test_time_augmentation" in config["extras"]:
-        mirrored, _, _ = measure_view(config, model, validation, test, data_dir, mirrored=True)
-        figures["test_time_augmentation"] = {"mirror": mirrored}
+        sizes = {"mirror": own_size, "mirror_scales": own_size + at_other_scales(config, model, data_dir)}
+        figures["test_time_augmentation"] = {
+            view: measure_view(config, sizes[view], data_dir, mirrored=True)[0] for view in MASK_VIEWS
+        }
     examples = choose_examples(rows)
     figures["examples"] = {kind: [test.identifiers[i] for i in positions] for kind, positions in examples.items()}
     rows = [{"identifier": name} | row for name, row in zip(test.identifiers, rows, strict=True)]
     return Measurement(figures, curve | shown_predictions(config, model, test, data_dir, examples), rows=rows)
 
 
-def measure_view(config, model, validation, test, data_dir, mirrored=False):
-    """Return `(figures, rows, curve)`, see `measure`. mirrored: average the probabilities with the mirror image's."""
-    figures = measure_validation(config, model, validation, data_dir, mirrored)
-    of_test, rows, curve = measure_test(config, model, test, data_dir, figures["threshold"], mirrored)
+def at_other_scales(config, model, data_dir):
+    """Return a list of `(model, validation, test)`, one for each other image size of the view "mirror_scales"."""
+    others = []
+    for size in sizes_of_scales(config["model_arguments"]["image_size"])[1:]:
+        arguments = config["model_arguments"] | {"image_size": size}
+        other = registry.build(config["model"], config["data"]["classes"], **arguments)
+        other.set_weights(model.get_weights())
+        validation = splits.load_validation_masks(config["data"], data_dir, size)
+        others.append((other, validation, splits.load_test_masks(config["data"], data_dir, size)))
+    return others
+
+
+def measure_view(config, sizes, data_dir, mirrored=False):
+    """Return `(figures, rows, curve)`, see `measure`.
+
+    sizes: list of `(model, validation, test)`, one for each image size at which the probabilities are averaged, that of
+    the network first. mirrored: average them with the mirror image's.
+    """
+    models, validation, test = zip(*sizes, strict=True)
+    figures = measure_validation(config, models, validation, data_dir, mirrored)
+    of_test, rows, curve = measure_test(config, models, test, data_dir, figures["threshold"], mirrored)
     return figures | of_test, rows, curve
 
 
-def measure_validation(config, model, split, data_dir, mirrored=False):
-    """Return the figures {"threshold", "network_iou", "validation"}, see `measure`."""
-    iou, histograms, answers = _iou_metric(config), 0, []
-    predicted = probabilities(model, split, iou, mirrored)
+def measure_validation(config, models, sizes, data_dir, mirrored=False):
+    """Return the figures {"threshold", "network_iou", "validation"}, see `measure`. sizes: of the validation part."""
+    iou, histograms, answers, split = _iou_metric(config), 0, [], sizes[0]
+    predicted = mean_probabilities(models, sizes, iou, mirrored)
     for probability, truth in zip(predicted, _truths(config, split, data_dir), strict=True):
         answers.append(answer_at_own_size(probability, truth))
         if _is_binary(config):
@@ -108,11 +133,14 @@ def measure_validation(config, model, split, data_dir, mirrored=False):
     return {"threshold": threshold, "network_iou": float(iou.result()), "validation": aggregate(config, evaluated)}
 
 
-def measure_test(config, model, split, data_dir, threshold, mirrored=False):
-    """Return `({"test", "checkerboard"}, rows, curve)`: figures, a row for each test image, arrays of the curve."""
-    evaluated, histograms, energies = [], 0, []
+def measure_test(config, models, sizes, data_dir, threshold, mirrored=False):
+    """Return `({"test", "checkerboard"}, rows, curve)`: figures, a row for each test image, arrays of the curve.
+
+    sizes: of the test part, one for each model.
+    """
+    evaluated, histograms, energies, split = [], 0, [], sizes[0]
     size = split.images.shape[1]
-    predicted = probabilities(model, split, mirrored=mirrored)
+    predicted = mean_probabilities(models, sizes, mirrored=mirrored)
     for probability, truth in zip(predicted, _truths(config, split, data_dir), strict=True):
         answer = answer_at_own_size(probability, truth)
         evaluated.append(evaluate(config, answer, truth, threshold))
@@ -126,6 +154,20 @@ def measure_test(config, model, split, data_dir, threshold, mirrored=False):
     curve = {"curve_threshold": thresholds, "curve_precision": precision, "curve_recall": recall}
     figures = {"test": aggregate(config, evaluated), "checkerboard": checkerboard}
     return figures, [row for row, _ in evaluated], curve
+
+
+def mean_probabilities(models, sizes, iou=None, mirrored=False):
+    """Yield the means of the `probabilities` of several models, each for its own size of the images, at the first size.
+
+    sizes: of a part, one `MaskSplit` for each model. iou: updated by the first model.
+    """
+    (first, *others), (split, *other_splits) = models, sizes
+    if not others:
+        yield from probabilities(first, split, iou, mirrored)
+        return
+    of_others = (probabilities(*pair, mirrored=mirrored) for pair in zip(others, other_splits, strict=True))
+    for maps in zip(probabilities(first, split, iou, mirrored), *of_others, strict=True):
+        yield metrics.mean_of_maps(maps)
 
 
 def probabilities(model, split, iou=None, mirrored=False):

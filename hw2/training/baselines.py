@@ -37,7 +37,7 @@ def run(name, config, *, data_dir, results_dir, force=False):
     """
     folder = Path(results_dir) / name
     config = with_data_counts(config, segmentation, data_dir, None if force else folder)
-    if not force and runs.open_run(folder, config):
+    if not force and runs.is_finished(folder, config):
         return runs.read_metrics(folder)
     began, cpu_began = time.perf_counter(), time.process_time()
     validation = splits.load_validation_masks(config["data"], data_dir, SIZE)
@@ -74,9 +74,7 @@ def run(name, config, *, data_dir, results_dir, force=False):
         for split in ("train", "val", "sbd"):
             facts = voc2012.explore(data_dir, split)
             predictions |= {f"{split}_{name}": values for name, values in facts.items()}
-    if force:  # only now that everything is there that replaces the earlier run
-        runs.discard_run(folder)
-        runs.open_run(folder, config)
+    runs.begin_run(folder, config, force)
     files.write_arrays(folder / runs.PREDICTIONS, predictions)
     files.write_json(folder / runs.METRICS, metrics)
     runs.close_run(folder, needed=(runs.CONFIG, runs.METRICS, runs.PREDICTIONS))

@@ -24,8 +24,7 @@ def run(name, config, *, results_dir, force=False):
     """
     folder = Path(results_dir) / name
     finished = {run: runs.finished_when(Path(results_dir) / run) for run in config["members"]}
-    # an unfinished one is opened only when all members are there: until then it has not begun
-    if not force and runs.run_state(folder) == "finished" and runs.open_run(folder, config):
+    if not force and runs.is_finished(folder, config):
         metrics = runs.read_metrics(folder)
         if finished == {run: member["finished"] for run, member in metrics["members"].items()}:
             return metrics
@@ -38,8 +37,7 @@ def run(name, config, *, results_dir, force=False):
         )
     combined = combine_members(logits)
     figures, predictions, stored = figures_and_answers(combined["logits"], combined["labels"], combined["indices"])
-    runs.discard_run(folder)  # only now that everything is there that replaces an earlier run
-    runs.open_run(folder, config)
+    runs.begin_run(folder, config, force=True)
     files.write_arrays(folder / runs.PREDICTIONS, predictions)
     files.write_arrays(folder / runs.LOGITS, stored)
     outcome = {

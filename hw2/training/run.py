@@ -39,13 +39,13 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     folder, task = Path(results_dir) / name, TASKS[config["task"]]
     config = with_data_counts(config, task, data_dir, None if force else folder)
     parent, begins = parent_folder(config, results_dir), force or not (folder / runs.STATE).exists()
-    if force or runs.run_state(folder) != "finished":  # before anything is written: such a run has not begun
+    if force or runs.run_state(folder) != "finished":  # before the data are loaded, which takes long
         if parent and begins:
             require_model(parent, f"starts from the weights of {parent.name}", config["budget"])
         teacher_folders(config, results_dir)  # raises where one is missing
         if not force:
             refuse_other_data(folder, config)
-    if not force and runs.open_run(folder, config):
+    if not force and runs.is_finished(folder, config):
         metrics = runs.read_metrics(folder)
         changed = retrained(results_dir, metrics.get("teachers"), parent, metrics["started_from"])
         for source, role in changed.items():
@@ -65,9 +65,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
     fresh = State(keras.backend.backend(), precision, parent and runs.finished_when(parent), teachers or None)
     if begins:
         set_first_weights(model, config, parent, train.images, data_dir)
-    if force:  # only now that everything the run needs is there: a finished run may be discarded here
-        runs.discard_run(folder)
-        runs.open_run(folder, config)
+    runs.begin_run(folder, config, force)
     checkpoint = Checkpoint(folder, fresh, checkpoint_seconds)
     # a parent's weights were read when the run began, but the answers of teachers are computed at each start
     if changed := retrained(results_dir, checkpoint.state.teachers):

@@ -13,13 +13,17 @@ import tiny_runs
 from scipy.special import expit, softmax
 
 from hw2 import files, runs
+from hw2.data import splits
+from hw2.data.voc2012 import from_square, to_square
 from hw2.errors import ModelError
 from hw2.inference import predict
 from hw2.inference.catalogue import Model, catalogue, why_unusable
 from hw2.labels import VOID
 from hw2.metrics.calibration import fit_temperature
 from hw2.metrics.combine import mean_of_probabilities, predict_views
+from hw2.models import registry
 from hw2.models.grad_cam import grad_cam
+from hw2.tasks import segmentation
 
 
 @pytest.fixture
@@ -115,9 +119,37 @@ def test_a_mask_is_averaged_with_that_of_the_mirror_image(models, monkeypatch):
     seen, answers = [], np.linspace(-3, 3, 2 * 32 * 32).reshape(2, 32, 32, 1)
     monkeypatch.setattr(predict, "_predict", lambda model, images: seen.append(images) or answers)
     found = predict.segment(dataclasses.replace(models["seg_book_bilinear"], view="mirror"), image)
-    np.testing.assert_array_equal(seen[0], [image, image[:, ::-1]])
+    np.testing.assert_array_equal(seen[-1], [image, image[:, ::-1]])
     expected = (expit(answers[0, ..., 0]) + expit(answers[1, ..., 0])[:, ::-1]) / 2
     np.testing.assert_allclose(found.foreground, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 21])
+def test_a_mask_is_averaged_over_sizes_as_in_evaluation(tmp_path, classes):
+    """The picture is scaled to each size, of a network with the same weights; with its mirror image."""
+    arguments = {**registry.NETWORKS["seg_unet"].arguments, "image_size": 64, "filters": [4, 6], "decoder_filters": [4]}
+    networks = [registry.build("seg_unet", classes, **arguments | {"image_size": size}) for size in (64, 32)]
+    networks[1].set_weights(networks[0].get_weights())
+    files.write_json(
+        tmp_path / runs.CONFIG, {"model": "seg_unet", "model_arguments": arguments, "data": {"classes": classes}}
+    )
+    networks[0].save(tmp_path / runs.MODEL)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    model = Model("run", tmp_path, "segmentation", {}, (tmp_path,), view="mirror_scales")
+    found = predict.segment(model, picture)
+    parts = []
+    for size in (64, 32):
+        image, mask = to_square(picture, np.zeros((50, 70), np.uint8), size)
+        parts.append(splits.MaskSplit(image[None], mask[None], ["picture"]))
+    (mean,) = segmentation.mean_probabilities(networks, parts, mirrored=True)
+    mean = from_square(mean, 50, 70)
+    if classes == 2:
+        np.testing.assert_allclose(found.foreground, mean, atol=1e-5)
+    else:
+        same = np.where(found.foreground >= 0.5, found.labels, 0) == mean.argmax(-1)
+        assert same.mean() > 0.99  # evaluation keeps the probabilities of classes in float16
+    plain = predict.segment(dataclasses.replace(model, view="mirror"), picture)
+    assert np.abs(plain.foreground - found.foreground).max() > 1e-3
 
 
 def test_at_one_half_the_foreground_of_several_classes_is_that_of_evaluation(models, monkeypatch):

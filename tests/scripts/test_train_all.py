@@ -53,7 +53,7 @@ def train_all(*arguments, before=(), **environment):
 def finished(tmp_path):
     """A results folder with one finished run."""
     folder = tmp_path / "r" / "vgg16_features_linear"
-    runs.open_run(folder, {})
+    runs.begin_run(folder, {})
     cost = {"seconds": 60.0, "parameters": 0, "device": "a GPU"}
     metrics, _, _ = factories.classifier(factories.configuration(folder.name, "classification"))
     metrics["test"]["accuracy"] = 0.4567
@@ -159,7 +159,7 @@ def test_missing_data_a_run_of_another_process_and_a_signal_to_the_parent(tmp_pa
     assert "cifar-100-binary.tar.gz" in err and str(tmp_path / "cifar-100-binary") in err
     assert err.count("vgg16_features_linear: ") == 1  # one of the processes says so, when the other is done
     assert out.count("tried again at the end") == 2
-    assert runs.run_state(tmp_path / "r" / "vgg16_features_linear") == "unfinished"
+    assert runs.run_state(tmp_path / "r" / "vgg16_features_linear") == "missing"  # it has not begun
     assert "scratch_plain: another process is training it" in err and runs.run_state(folder) == "missing"
     assert "0 of 2 runs are finished" in out and "In another process: scratch_plain" in err
 

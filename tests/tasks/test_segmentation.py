@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import expit, softmax
 
 from hw2 import files
 from hw2.data import splits, thumbnails
+from hw2.data.voc2012 import from_square
 from hw2.labels import VOID
 from hw2.metrics import segmentation as metrics
+from hw2.metrics.combine import sizes_of_scales
 from hw2.models import registry
 from hw2.tasks import segmentation as task
 from hw2.training import run as train
@@ -259,6 +262,32 @@ def test_mirrored_probabilities_are_averaged(classes):
     assert np.abs(mirrored - plain).max() > 0.05
 
 
+def test_probabilities_of_several_sizes_are_averaged_at_the_first():
+    """A mask of bands is that of scipy's mean: the larger map is scaled down to the size of the first."""
+    rng = np.random.default_rng(0)
+    models, sizes, maps = [], [], []
+    for size in (32, 64):
+        bias = np.repeat(np.repeat(rng.normal(0, 2, (1, 8, 8, 1)), size // 8, 1), size // 8, 2).astype(np.float32)
+        inputs = keras.Input((size, size, 3))
+        x = keras.layers.Conv2D(1, 1, kernel_initializer="zeros")(inputs)
+        models.append(keras.Model(inputs, x + keras.ops.convert_to_tensor(bias)))
+        images, masks = np.zeros((3, size, size, 3), np.uint8), np.zeros((3, size, size), np.uint8)
+        sizes.append(splits.MaskSplit(images, masks, ["a", "b", "c"]))
+        maps.append(expit(bias[0, ..., 0]))
+    found = np.stack(list(task.mean_probabilities(models, sizes)))
+    assert found.shape == (3, 32, 32)
+    # away from the edges of the bands of 4 pixels, where scaling blends two of them
+    np.testing.assert_allclose(found[1, 1::4, 1::4], (maps[0][::4, ::4] + maps[1][::8, ::8]) / 2, atol=0.02)
+    both = np.stack(list(task.mean_probabilities(models, sizes, mirrored=True)))
+    np.testing.assert_allclose(both, (found + found[:, :, ::-1]) / 2, atol=1e-5)
+
+
+def test_the_sizes_of_scales_suit_an_encoder_that_halves_five_times():
+    assert sizes_of_scales(320) == [320, 192, 256, 384]
+    assert sizes_of_scales(224) == [224, 128, 192, 256]
+    assert sizes_of_scales(32) == [32]
+
+
 def test_a_mirrored_view_is_measured_beside_the_plain_one():
     config = of_classes(2, validation=5, test=7) | {"extras": ["test_time_augmentation"]}
     _, validation = task.load_training(config, None)
@@ -266,3 +295,37 @@ def test_a_mirrored_view_is_measured_beside_the_plain_one():
     view = figures["test_time_augmentation"]["mirror"]
     assert view["test"]["iou"] == pytest.approx(figures["test"]["iou"], abs=1e-3)  # pixels alone: no other answer
     assert set(view) == {"threshold", "network_iou", "validation", "test", "checkerboard"}
+    assert figures["test_time_augmentation"]["mirror_scales"] == view  # 32 pixels are the only size
+
+
+@pytest.mark.parametrize("classes", [2, 21])
+def test_a_view_of_several_sizes_is_that_of_the_same_weights_at_these_sizes(classes):
+    config = of_classes(classes, validation=3, test=4) | {"extras": ["test_time_augmentation"]}
+    config["model_arguments"] = config["model_arguments"] | {"image_size": 64}
+    keras.utils.set_random_seed(1)
+    model = registry.build("seg_unet", classes, **config["model_arguments"])
+    validation = task.load_validation(config, None)
+    found = task.measure(config, model, validation, None).figures["test_time_augmentation"]
+    assert sizes_of_scales(64) == [64, 32]
+    smaller = registry.build("seg_unet", classes, **config["model_arguments"] | {"image_size": 32})
+    smaller.set_weights(model.get_weights())
+    test = [splits.load_test_masks(config["data"], None, size) for size in (64, 32)]
+    threshold, counted = found["mirror_scales"]["threshold"], 0
+    for index, name in enumerate(test[0].identifiers):
+        maps = []
+        for network, split in zip((model, smaller), test, strict=True):
+            views = np.stack([split.images[index], split.images[index][:, ::-1]]).astype(np.float32)
+            logits = network.predict_on_batch(views)
+            answers = expit(logits) if classes == 2 else softmax(logits, -1)
+            maps.append((answers[0] + answers[1][:, ::-1]) / 2)
+        truth = splits.load_mask(config["data"], None, name)
+        mean = (maps[0] + from_square(maps[1], 64, 64)) / 2
+        mean = from_square(mean, *truth.shape)
+        if classes == 2:
+            labels = metrics.to_levels(mean[..., 0]) >= threshold * metrics.LEVELS
+        else:
+            labels = mean.argmax(-1)
+        counted += (labels == (truth > 0 if classes == 2 else truth))[truth != VOID].sum()
+    pixels = sum((splits.load_mask(config["data"], None, name) != VOID).sum() for name in test[0].identifiers)
+    assert found["mirror_scales"]["test"]["accuracy"] == pytest.approx(counted / pixels, abs=2e-3)
+    assert found["mirror_scales"]["test"] != found["mirror"]["test"]

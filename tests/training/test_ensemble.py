@@ -21,8 +21,7 @@ def write_member(folder, name, logits, labels, **extra):
             f"{part}_indices": np.arange(len(labels[part]), dtype=np.int32),
         }
     folder = folder / name
-    runs.discard_run(folder)
-    runs.open_run(folder, {"experiment": name})
+    runs.begin_run(folder, {"experiment": name}, force=True)
     files.write_arrays(folder / runs.LOGITS, arrays | extra)
     figures = {part: classification_figures(arrays[f"{part}_logits"], labels[part]) for part in labels}
     counts = {"classes": 100, "train": 0} | {part: len(labels[part]) for part in labels}

@@ -277,6 +277,7 @@ def test_weights_of_another_run(scratch, tmp_path):
     wider = config["model_arguments"] | {"filters": [4, 6, 10]}
     with pytest.raises(TrainingError, match="another network here"):
         run(folder, config | {"model_arguments": wider}, "fourth")
+    assert runs.run_state(folder / "results" / "fourth") == "missing"
     # --force discards nothing that it cannot replace
     with pytest.raises(TrainingError, match="--only absent"):
         run(folder, config | {"weights": "absent"}, "other", force=True)

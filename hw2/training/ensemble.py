@@ -3,6 +3,7 @@
 Weights and way of combining are chosen on the validation images. See `hw2.metrics.combine`.
 """
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -103,12 +104,12 @@ def read_members(members, results_dir, budget):
     folders = [Path(results_dir) / run for run in members]
     missing = [folder.name for folder in folders if runs.run_state(folder) != "finished"]
     unstored = [folder.name for folder in folders if folder.name not in missing and not (folder / runs.LOGITS).exists()]
-    for names, why, force in ((missing, "not finished", False), (unstored, "stored without logits", True)):
+    for names, why in ((missing, "not finished"), (unstored, "stored without logits")):
         if names:
-            is_or_are, it = ("is", "it") if len(names) == 1 else ("are", "them")
+            is_or_are = "is" if len(names) == 1 else "are"
             raise ResultsError(
-                f"The ensemble needs the logits of {', '.join(names)}, which {is_or_are} {why}. Train {it} first:\n"
-                + "\n".join(f"  {training_command(Path(results_dir) / name, budget, force)}" for name in names)
+                f"The ensemble needs the logits of {', '.join(names)}, which {is_or_are} {why}. First:\n"
+                + "\n".join(f"  {_command_for_logits(Path(results_dir) / name, budget)}" for name in names)
             )
     logits = [files.read_arrays(folder / runs.LOGITS) for folder in folders]
     for run, arrays in zip(members, logits, strict=True):
@@ -119,3 +120,10 @@ def read_members(members, results_dir, budget):
                     f"{training_command(Path(results_dir) / run, budget, force=True)}"
                 )
     return [runs.read_metrics(folder) for folder in folders], logits
+
+
+def _command_for_logits(folder, budget):
+    """Return the command that gives the run in `folder` its logits: from its model, where that is stored."""
+    if runs.run_state(folder) == "finished" and (folder / runs.MODEL).exists():
+        return f"python scripts/evaluate.py {folder.name} --results {shlex.quote(str(folder.parent))}"
+    return training_command(folder, budget, force=runs.run_state(folder) == "finished")

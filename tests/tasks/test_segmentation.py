@@ -321,10 +321,8 @@ def test_a_view_of_several_sizes_is_that_of_the_same_weights_at_these_sizes(clas
         truth = splits.load_mask(config["data"], None, name)
         mean = (maps[0] + from_square(maps[1], 64, 64)) / 2
         mean = from_square(mean, *truth.shape)
-        if classes == 2:
-            labels = metrics.to_levels(mean[..., 0]) >= threshold * metrics.LEVELS
-        else:
-            labels = mean.argmax(-1)
+        levels = metrics.to_levels(mean[..., 0])
+        labels = levels >= threshold * metrics.LEVELS if classes == 2 else mean.argmax(-1)
         counted += (labels == (truth > 0 if classes == 2 else truth))[truth != VOID].sum()
     pixels = sum((splits.load_mask(config["data"], None, name) != VOID).sum() for name in test[0].identifiers)
     assert found["mirror_scales"]["test"]["accuracy"] == pytest.approx(counted / pixels, abs=2e-3)

@@ -118,6 +118,9 @@ def test_missing_and_foreign_members_are_explained(members):
         ResultsError, match=r"(?s)b, which is stored without logits.*--only b --seed 0 --force --results \S*$"
     ):
         ensemble.run("i", CONFIG | {"members": ["a", "b"]}, results_dir=folder)
+    (folder / "b" / runs.MODEL).touch()  # nothing has to be trained again
+    with pytest.raises(ResultsError, match=rf"First:\n  python scripts/evaluate\.py b --results {folder}$"):
+        ensemble.run("i", CONFIG | {"members": ["a", "b"]}, results_dir=folder)
     fewer = {part: values[:-1] for part, values in labels.items()}
     write_member(folder, "f", {part: np.eye(100)[values] for part, values in fewer.items()}, fewer)
     with pytest.raises(ResultsError, match=r"f was not evaluated on the same images as a.*--only f --seed 0 --force"):

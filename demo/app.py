@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+from hw2 import backend
+
 ROOT = Path(__file__).resolve().parent.parent
 UPLOADS = "hw2-demo-"  # begins the names of the folders that hold uploads
 
@@ -147,6 +149,8 @@ def parse_arguments(arguments=None):
         "--mcp", action="store_true", help="serve the endpoints as tools for language models too (MCP); default: off"
     )
     found = parser.parse_args(arguments)
+    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
+        parser.error(refused)
     if found.mcp and not importlib.util.find_spec("mcp"):
         parser.error("--mcp needs a package: python -m pip install -e '.[mcp]'")
     return found

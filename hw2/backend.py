@@ -9,7 +9,7 @@ BACKENDS = ("tensorflow", "jax")
 def refusal(backend):
     """Return in words why Keras cannot run on this backend here, or None if it can."""
     if backend not in BACKENDS:
-        return f"KERAS_BACKEND is {backend}; this runs on {' or '.join(BACKENDS)}: see --backend"
+        return f"KERAS_BACKEND is {backend}; this runs on {' or '.join(BACKENDS)}"
     return None if is_installed(backend) else f"{backend} is not installed: pip install {backend}"
 
 

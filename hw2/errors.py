@@ -1,6 +1,10 @@
 """Exceptions whose messages are for the user: each says what happened and what to do next."""
 
 
+class EntryError(ValueError):
+    """An entry or a name of the table of experiments cannot be run; the message names what may stand there."""
+
+
 class DataError(Exception):
     """A data set or a file of weights is missing or damaged."""
 

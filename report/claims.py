@@ -21,7 +21,8 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from hw2 import files
-from hw2.experiments import title_of
+from hw2.errors import EntryError
+from hw2.experiments import EXPERIMENTS, title_of
 from hw2.experiments.schema import experiment_of
 from hw2.labels import VOID
 
@@ -125,7 +126,6 @@ HISTORY = {  # figures of a run's learning curve, from its rows
     "best_epoch": lambda rows, value: int(rows["epoch"][rows[f"val_{value}"].idxmax()]),
     "lost_by_last": lambda rows, value: rows[f"val_{value}"].max() - rows[f"val_{value}"].iloc[-1],
     "first_loss": lambda rows, value: rows["val_loss"].iloc[0],
-    "released_before": lambda rows, value: rows[f"val_{value}"][rows["phase"] == 1].iloc[-1],
     "released_after": lambda rows, value: rows[f"val_{value}"][rows["phase"] > 1].iloc[0],
     "train_before": lambda rows, value: rows[value][rows["phase"] == 1].iloc[-1],
     "train_lowest": lambda rows, value: rows[value][rows["phase"] > 1].min(),
@@ -149,7 +149,12 @@ class Comparisons:
     # figures --------------------------------------------------------------------------------------------------------
 
     def named(self, name):
-        """Return the finished runs that a name stands for: all seeds of an experiment, or, with "-seedN", one run."""
+        """Return the finished runs that a name stands for: all seeds of an experiment, or, with "-seedN", one run.
+
+        Raises EntryError for the name of no experiment, which would otherwise read like one that has not been trained.
+        """
+        if experiment_of(name) not in EXPERIMENTS:
+            raise EntryError(f"The report names {name!r}, which is no experiment.")
         one = experiment_of(name) != name
         return self.runs.finished([name.removesuffix("-seed0")]) if one else self.runs.seeds(name)
 

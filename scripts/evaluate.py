@@ -48,7 +48,8 @@ def main():
             why = f"{with_path(error, arguments.results / name)}. Free some space there, and repeat the command."
         else:
             (figure, old), (_, new) = main_figure(before), main_figure(after)
-            print(f"{name}: test {figure} {old:.2%} before, {new:.2%} now", flush=True)
+            written = arguments.results / name / runs.METRICS
+            print(f"{name}: test {figure} {old:.2%} before, {new:.2%} now; all figures: {written}", flush=True)
             continue
         failed += 1
         print(f"{name}: {why}", file=sys.stderr)
@@ -61,7 +62,7 @@ def evaluate(folder, data_dir):
     import filelock
 
     if runs.run_state(folder) != "finished":
-        raise ResultsError(f"{folder} holds no finished run. Train it first: python scripts/train_all.py")
+        raise ResultsError(f"{folder} holds no finished run. Check the name, or train it: python scripts/train_all.py")
     with filelock.FileLock(folder / runs.LOCK, timeout=0):
         clean_up(folder)
         runs.refuse_damage(folder, digests=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hw2.data import cifar100, synthetic, voc2012
+from hw2.errors import DataError
 from hw2.labels import CIFAR100_CLASSES
 
 
@@ -27,12 +28,17 @@ def load_training(data, data_dir):
         those of all 100 classes, and the training and test images of CIFAR-100 are always complete; fewer than 100
         "classes" keep the images of `class_subset`.
 
-    Raises DataError, see `hw2.data.cifar100.load`.
+    Raises DataError, see `hw2.data.cifar100.load`, and for counts that do not add up.
     """
     if data["source"] == "synthetic":
         parts = _synthetic(data["train"], seed=0), _synthetic(data["validation"], seed=1)
     else:
         images, labels = cifar100.load(data_dir, "train")
+        if data["train"] + data["validation"] != len(labels):
+            raise DataError(
+                f"CIFAR-100 has {len(labels):,} training images, and {data['train']:,} for training and "
+                f"{data['validation']:,} for validation are not all of them. Only the second number can be chosen."
+            )
         parts = (
             Split(images[part], labels[part], part.astype(np.int32))
             for part in cifar100.split_indices(labels, data["validation"])

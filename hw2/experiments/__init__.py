@@ -5,9 +5,9 @@ runs, and the trials on validation images that led to an entry are in `results/t
 """
 
 from hw2.experiments import ensembles, scratch, segmentation, vgg16
-from hw2.experiments.schema import check, experiment_of
+from hw2.experiments.schema import check, experiment_of, joined
 
-EXPERIMENTS = vgg16.EXPERIMENTS | scratch.EXPERIMENTS | ensembles.EXPERIMENTS | segmentation.EXPERIMENTS
+EXPERIMENTS = joined(vgg16.EXPERIMENTS, scratch.EXPERIMENTS, ensembles.EXPERIMENTS, segmentation.EXPERIMENTS)
 check(EXPERIMENTS)
 
 

@@ -1,7 +1,8 @@
 """From an entry of the table to the complete configuration of a run, which `config.json` records."""
 
+from hw2.errors import EntryError
 from hw2.experiments import EXPERIMENTS
-from hw2.experiments.schema import Baselines, Ensemble, Experiment, Phase, pick, run_name
+from hw2.experiments.schema import BUDGETS, Baselines, Ensemble, Experiment, Phase, pick, run_name
 from hw2.models.registry import NETWORKS
 
 # Sizes of the synthetic data sets that the smoke budget uses instead of the real ones.
@@ -33,9 +34,14 @@ def seeds_of(name, budget, seed=None):
 def resolve(name, budget="cpu", seed=0):
     """Return the configuration of a run as a dictionary of JSON values, every default included.
 
+    Raises EntryError for an experiment or a budget that does not exist.
+
     The smoke budget rehearses the cpu values: one epoch a phase, batches of 32, a few hundred synthetic images of at
     most 64 pixels, and each network with the reduced arguments that the registry names, hence with random weights.
     """
+    for what, value, allowed in (("experiment", name, EXPERIMENTS), ("budget", budget, BUDGETS)):
+        if value not in allowed:
+            raise EntryError(f"There is no {what} {value!r}. Possible values: {', '.join(allowed)}.")
     entry = EXPERIMENTS[name]
     smoke = budget == "smoke"
     config = {"experiment": name, "budget": budget, "seed": seed, "task": entry.task}

@@ -1,11 +1,13 @@
 """The form of an entry in the table of experiments, and the checks that it passes when the table is read."""
 
 import dataclasses
+import math
 import shlex
 from pathlib import Path
 from typing import Any
 
 from hw2.data import augment
+from hw2.errors import EntryError
 from hw2.models.registry import NETWORKS
 
 BUDGETS = ("smoke", "cpu", "gpu")
@@ -19,10 +21,6 @@ EXTRAS = {
 }
 # Fields of a phase that a task does not support, because they would leave masks as they are or have no effect.
 UNSUPPORTED = {"classification": ("joint",), "segmentation": ("mix", "mirrored", "label_smoothing", "image_size")}
-
-
-class EntryError(ValueError):
-    """An entry of the table that cannot be run; the message names the entry, the value and the values allowed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +177,8 @@ def check(entries):
         networks = [model for model, network in NETWORKS.items() if network.task == entry.task]
         _one_of(name, "model", entry.model, networks)
         network = NETWORKS[entry.model]
+        if "image_size" not in network.arguments:
+            raise EntryError(f"The entry {name!r} uses the network {entry.model!r}, whose builder takes no image_size.")
         for argument in entry.model_arguments:
             _one_of(name, "model argument", argument, tuple(network.arguments))
         pretrained = ("imagenet",) if network.load_imagenet_weights else ()
@@ -195,12 +195,30 @@ def check(entries):
             _one_of(name, "teacher", teacher, classifiers if entry.task == "classification" else ())
         for extra in entry.extras:
             _one_of(name, "extra", extra, EXTRAS[entry.task])
+        if not isinstance(entry.phases, tuple) or not entry.phases:
+            raise EntryError(f"The phases of the entry {name!r} are no tuple. One phase alone needs a comma: (phase,)")
         for phase in entry.phases:
             for budget in BUDGETS[1:]:
                 _check_phase(name, entry.task, network, {f: pick(v, budget) for f, v in vars(phase).items()})
 
 
+def joined(*tables):
+    """Return the entries of several tables in one; raise EntryError if two have the same name."""
+    entries = {}
+    for table in tables:
+        if twice := entries.keys() & table.keys():
+            raise EntryError(f"Two entries have the name {min(twice)!r}; each needs a name of its own.")
+        entries |= table
+    return entries
+
+
 def _check_phase(name, task, network, phase):
+    for field in ("epochs", "batch_size", "plateau_patience", "patience", "image_size"):
+        optional = phase[field] is None and field in ("patience", "image_size")
+        if not optional and (type(phase[field]) is not int or phase[field] < 1):
+            raise EntryError(f"The entry {name!r} sets {field} = {phase[field]!r}, which is no positive whole number.")
+    if not isinstance(phase["learning_rate"], int | float) or not 0 < phase["learning_rate"] < math.inf:
+        raise EntryError(f"The entry {name!r} sets learning_rate = {phase['learning_rate']!r}, no positive number.")
     _one_of(name, "optimizer", phase["optimizer"], OPTIMIZERS)
     _one_of(name, "schedule", phase["schedule"], SCHEDULES)
     _one_of(name, "sampling", phase["sampling"], SAMPLINGS[task])
@@ -211,6 +229,9 @@ def _check_phase(name, task, network, phase):
         if phase[field]:
             raise EntryError(f"The entry {name!r} sets {field} = {phase[field]!r}, which {task} does not support.")
     for kind, functions in kinds.items():
+        if isinstance(phase[kind], str):
+            alone = phase[kind]
+            raise EntryError(f"The entry {name!r} sets {kind} = {alone!r}. One alone needs a comma: ({alone!r},)")
         for function in phase[kind]:
             _one_of(name, kind, function, tuple(functions))
     if phase["warmup"] and phase["schedule"] == "plateau":

@@ -102,7 +102,15 @@ def _load(path, image_size):
 
 
 def classify(model, image):
-    """Return a Classification of `image`, (32, 32, 3) uint8 RGB, by `model`, a Model. Raises ModelError."""
+    """Return a Classification of `image`, (32, 32, 3) uint8 RGB, by `model`, a Model.
+
+    `hw2.inference.uploads.classifier_input` makes such an image of a photograph. Raises ModelError if the model cannot
+    be loaded, and ValueError for an image of another shape, for which the answer would be wrong.
+    """
+    if image.shape != (32, 32, 3):
+        raise ValueError(
+            f"The image has the shape {image.shape}, not (32, 32, 3). hw2.inference.uploads.classifier_input scales it."
+        )
     began = time.perf_counter()
     members = [load(folder) for folder in model.members]
     load_seconds = time.perf_counter() - began

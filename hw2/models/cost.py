@@ -10,7 +10,8 @@ from hw2.models.layers import PatchWhitening
 def multiply_adds(model):
     """Return the number of multiply-adds of convolutions and dense layers for one image.
 
-    Normalisation, activations, pooling and biases are not counted, as is usual in papers.
+    Normalisation, activations, pooling and biases are not counted, as is usual in papers. Raises NotImplementedError
+    for another kind of layer that has a matrix of weights.
     """
     return sum(_of_layer(layer) for layer in model.layers)
 
@@ -37,4 +38,11 @@ def _of_layer(layer):
         return math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:3])
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, PatchWhitening)):  # per output position
         return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-    return math.prod(layer.kernel.shape) if isinstance(layer, layers.Dense) else 0
+    if isinstance(layer, layers.Dense):  # per position of a map, and once for a vector
+        return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+    if any(len(weight.shape) > 1 for weight in layer.weights):
+        raise NotImplementedError(
+            f"the multiply-adds of the layer {layer.name} ({type(layer).__name__}) are not known. Add a rule for it to "
+            "_of_layer in hw2/models/cost.py"
+        )
+    return 0

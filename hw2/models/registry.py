@@ -7,6 +7,8 @@ here with the default of each argument.
 import dataclasses
 import importlib
 
+from hw2.errors import EntryError
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -116,7 +118,12 @@ NETWORKS = {
 
 
 def build(name, num_classes, **arguments):
-    """Return the network `name` as a new `keras.Model`; arguments that are not given have their defaults."""
+    """Return the network `name` as a new `keras.Model`; arguments that are not given have their defaults.
+
+    Raises EntryError for a name that is not in `NETWORKS`; those of experiments are resolved by `hw2.experiments`.
+    """
+    if name not in NETWORKS:
+        raise EntryError(f"There is no network {name!r}. Possible values: {', '.join(NETWORKS)}.")
     network = NETWORKS[name]
     return _function(network.builder)(num_classes, **{**network.arguments, **arguments})
 

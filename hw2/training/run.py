@@ -61,6 +61,7 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
 
     train, validation = task.load_training(config, data_dir)
     model = build_model(config)
+    require_storable(model, config)
     teachers = {teacher.name: runs.finished_when(teacher) for teacher in teacher_folders(config, results_dir)}
     fresh = State(keras.backend.backend(), precision, parent and runs.finished_when(parent), teachers or None)
     if begins:
@@ -207,6 +208,17 @@ def build_model(config, image_size=None):
     """Return a new model as `config` says, for images of `image_size` (None: the size in its arguments)."""
     arguments = config["model_arguments"] | ({"image_size": image_size} if image_size else {})
     return registry.build(config["model"], config["data"]["classes"], **arguments)
+
+
+def require_storable(model, config):
+    """Raise TrainingError, before anything is trained, if the model could not be stored or its cost not counted."""
+    why = float16_file.why_unreadable(model)
+    try:
+        multiply_adds(model)
+    except NotImplementedError as error:
+        why = why or error
+    if why:
+        raise TrainingError(f"{config['model']}: {why}.")
 
 
 def model_at_size(model, size, config, image_size):

@@ -50,6 +50,13 @@ def test_wrong_arguments_are_refused(arguments, message, capsys):
     assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
+def test_a_backend_on_which_nothing_runs_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(SystemExit):
+        app.parse_arguments([])
+    assert "KERAS_BACKEND is torch; this runs on tensorflow or jax" in capsys.readouterr().err
+
+
 def test_arguments_are_checked_before_tensorflow_is_imported():
     process = run_app("--results", "not/there", PYTHONPROFILEIMPORTTIME="1")
     output, _ = process.communicate(timeout=60)

@@ -3,20 +3,23 @@ from pathlib import Path
 
 import pytest
 
+from hw2.errors import EntryError
 from hw2.experiments import EXPERIMENTS, title_of
+from hw2.experiments.resolve import resolve
 from hw2.experiments.schema import (
     Baselines,
     ByBudget,
     Ensemble,
-    EntryError,
     Experiment,
     Phase,
     check,
     experiment_of,
+    joined,
     pick,
     run_name,
     training_command,
 )
+from hw2.models.registry import NETWORKS
 
 PHASE = Phase(epochs=1, learning_rate=1e-3)
 CLASSIFIER = Experiment(title="", question="", model="vgg16_classifier", model_arguments={"head": "dense"}, phases=())
@@ -120,11 +123,39 @@ def test_a_typo_is_named_with_its_entry_and_the_values_allowed(kind):
         (trained(SEGMENTER, label_smoothing=0.1), "label_smoothing"),
         (trained(SEGMENTER, image_size=24), "image_size"),
         (trained(CLASSIFIER, schedule="plateau", warmup=0.1), "warm-up"),
+        (trained(CLASSIFIER, augment="flip"), r"needs a comma: \('flip',\)"),
+        (dataclasses.replace(CLASSIFIER, phases=PHASE), "phases.*needs a comma|phases of the entry 'an_entry'"),
+        (trained(CLASSIFIER, epochs="3"), "epochs = '3'"),
+        (trained(CLASSIFIER, epochs=ByBudget(cpu=1, gpu=0)), "epochs = 0"),
+        (trained(CLASSIFIER, batch_size=0), "batch_size = 0"),
+        (trained(CLASSIFIER, patience=0), "patience = 0"),
+        (trained(CLASSIFIER, learning_rate=-1.0), "learning_rate = -1.0"),
+        (trained(CLASSIFIER, learning_rate=float("nan")), "learning_rate = nan"),
     ],
 )
 def test_a_field_that_cannot_act_is_refused(entry, field):
-    with pytest.raises(EntryError, match=f"'an_entry'.*{field}"):
+    with pytest.raises(EntryError, match=field) as caught:
         check({"an_entry": entry})
+    assert "'an_entry'" in str(caught.value)
+
+
+def test_a_network_without_an_image_size_is_refused(monkeypatch):
+    network = NETWORKS["vgg16_classifier"]
+    monkeypatch.setitem(NETWORKS, "vgg16_classifier", dataclasses.replace(network, arguments={"head": "linear"}))
+    with pytest.raises(EntryError, match="takes no image_size"):
+        check({"an_entry": trained(CLASSIFIER)})
+
+
+def test_an_entry_does_not_replace_another_of_the_same_name():
+    with pytest.raises(EntryError, match="Two entries have the name 'segmenter'"):
+        joined({"classifier": 1, "segmenter": 2}, {}, {"segmenter": 3})
+    assert joined({"a": 1}, {"b": 2}) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("name, budget", [("scratch_residul", "cpu"), ("scratch_residual", "CPU")])
+def test_a_name_that_does_not_exist_is_answered_with_those_that_do(name, budget):
+    with pytest.raises(EntryError, match="There is no .*(scratch_residual|cpu, gpu)"):
+        resolve(name, budget)
 
 
 def test_pick_replaces_what_depends_on_the_budget_at_any_depth():

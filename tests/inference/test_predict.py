@@ -64,6 +64,12 @@ def test_a_model_of_16_bits_is_computed_in_the_fast_format_of_this_machine(tmp_p
     np.testing.assert_allclose(*logits, atol=0.05)
 
 
+def test_a_photograph_is_not_classified_at_its_own_size(models):
+    """A network with pooling over all positions would answer, and wrongly."""
+    with pytest.raises(ValueError, match=r"\(48, 64, 3\), not \(32, 32, 3\).*classifier_input"):
+        predict.classify(models["plain"], np.zeros((48, 64, 3), np.uint8))
+
+
 def test_classes_of_a_subset_are_numbered_as_in_cifar100(models, image):
     answer = predict.classify(models["few"], image)
     assert sorted(answer.classes) == sorted(tiny_runs.SUBSET)

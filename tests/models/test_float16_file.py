@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from hw2 import files, runs
-from hw2.models import float16_file
+from hw2.models import float16_file, registry
 from hw2.models.layers import BatchNormalization
+from hw2.models.registry import NETWORKS
 
 RESULTS = Path(__file__).parents[2] / "results" / "cpu"
 
@@ -81,3 +82,22 @@ def test_rounding_leaves_the_validation_figures_of_our_results():
             assert metrics["network_iou"] == pytest.approx(row["val_iou"], abs=tolerance), name
         compared += 1
     assert compared
+
+
+class Unregistered(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize("layer", [Unregistered(name="own"), keras.layers.Lambda(lambda x: x, name="own")])
+def test_a_layer_that_no_file_could_bring_back_is_named(layer):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layer(inputs))
+    why = float16_file.why_unreadable(model)
+    assert f"own ({type(layer).__name__})" in why and "register_keras_serializable" in why
+
+
+def test_every_network_can_be_read_from_a_file():
+    for name, network in NETWORKS.items():
+        model = registry.build(name, 21 if network.task == "segmentation" else 5, **network.rehearsal)
+        assert float16_file.why_unreadable(model) is None, name

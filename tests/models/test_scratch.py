@@ -103,3 +103,17 @@ def test_variants_differ_in_depth_and_cost():
     residual = build(units=2, residual=True)
     assert [depth(build(units=2)), depth(build(units=4)), depth(residual)] == [7, 13, 13]
     assert multiply_adds(build(units=2, residual=True, separable=True)) < multiply_adds(residual) / 4
+
+
+def test_multiply_adds_of_a_dense_layer_are_those_of_every_position():
+    inputs = keras.Input((32, 32, 3))
+    assert multiply_adds(keras.Model(inputs, keras.layers.Dense(64)(inputs))) == 32 * 32 * 3 * 64
+    vector = keras.Input((3,))
+    assert multiply_adds(keras.Model(vector, keras.layers.Dense(64)(vector))) == 3 * 64
+
+
+def test_multiply_adds_of_an_unknown_layer_are_refused_and_not_left_out():
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.SeparableConv2D(4, 3, name="unit")(inputs))
+    with pytest.raises(NotImplementedError, match=r"unit \(SeparableConv2D\).*hw2/models/cost\.py"):
+        multiply_adds(model)

@@ -110,6 +110,6 @@ def check(pages):
 if __name__ == "__main__":  # python cells.py FOLDER: run all cells in this interpreter's environment
     kernel = start_kernel()
     try:
-        check(execute(kernel, sys.argv[1], draw=True))
+        check(execute(kernel, Path(sys.argv[1]).resolve(), draw=True))
     finally:
         kernel.shutdown_kernel(now=True)

@@ -78,3 +78,18 @@ def test_a_folder_without_runs_changes_nothing(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="holds no finished run"):
         readme.main(str(tmp_path))
     assert (tmp_path / "README.md").read_text() == "as it was"
+
+
+@pytest.mark.skipif(not (RESULTS / "scratch_final" / "model.keras").exists(), reason="no models are stored here")
+def test_the_example_in_python_runs(monkeypatch):
+    """But for the download of CIFAR-100."""
+    pytest.importorskip("tensorflow")
+    from hw2.data import splits
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(splits, "load_training", lambda data, data_dir: ("train", "validation"))
+    code = readme.README.read_text().partition("## Use it from Python\n\n```python\n")[2].partition("```")[0]
+    names = {}
+    exec(code, names)
+    assert names["train"] == "train" and names["model"].output_shape == names["network"].output_shape == (None, 100)
+    assert len(names["answer"].classes) == 100 and 0 < names["mask"].mean() < 1

@@ -17,6 +17,7 @@ from hw2.metrics.classification import classification_figures
 from hw2.models import registry
 from hw2.models.scratch import adapt_whitening
 from hw2.tasks import classification
+from hw2.training import run as training
 from hw2.training.run import build_model, with_data_counts
 
 
@@ -285,6 +286,19 @@ def test_weights_of_another_run(scratch, tmp_path):
     (folder / "results" / "other" / "model.keras").unlink()  # as in a fresh clone
     with pytest.raises(TrainingError, match="--only other --seed 0 --force"):
         run(folder, config | {"weights": "other"}, "fifth")
+
+
+def test_a_network_that_could_not_be_stored_is_not_trained(tmp_path, monkeypatch):
+    """Nothing is lost: the error comes before the first epoch, and the run has not begun."""
+    unknown_cost = keras.layers.EinsumDense("abcd,de->abce", (None, None, 3))
+    for layer, words in ((keras.layers.Lambda(lambda x: x), "Lambda"), (unknown_cost, "EinsumDense.*cost")):
+        inputs = keras.Input((32, 32, 3))
+        outputs = keras.layers.Dense(30)(keras.layers.GlobalAveragePooling2D()(layer(inputs)))
+        model = keras.Model(inputs, outputs)
+        monkeypatch.setattr(training, "build_model", lambda config, model=model: model)
+        with pytest.raises(TrainingError, match=words):
+            run(tmp_path, TINY)
+        assert runs.run_state(tmp_path / "results" / "small") == "missing"
 
 
 def test_force_trains_again(tiny, tmp_path):

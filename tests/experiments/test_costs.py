@@ -134,6 +134,7 @@ def test_the_gpu_budget_takes_an_evening_on_a_t4_and_an_hour_on_an_a100():
         durations = []
         for name in TRAINED:
             config = resolve(name, "gpu")
+            assert costs.network_key(config) in TABLE, "run python scripts/count_costs.py"
             seconds = costs.training_seconds(config, TABLE, device) + costs.measuring_seconds(config, TABLE, device)
             durations += len(seeds_of(name, "gpu")) * [seconds]
         hours[device.name] = costs.total_seconds(durations, device) / 3600

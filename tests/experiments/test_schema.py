@@ -154,7 +154,7 @@ def test_an_entry_does_not_replace_another_of_the_same_name():
 
 @pytest.mark.parametrize("name, budget", [("scratch_residul", "cpu"), ("scratch_residual", "CPU")])
 def test_a_name_that_does_not_exist_is_answered_with_those_that_do(name, budget):
-    with pytest.raises(EntryError, match="There is no .*(scratch_residual|cpu, gpu)"):
+    with pytest.raises(EntryError, match=r"There is no .*(scratch_residual|cpu, gpu)"):
         resolve(name, budget)
 
 

@@ -28,9 +28,7 @@ def read_image(path, max_side=MAX_SIDE):
         # a JPEG can be decoded at a half, a quarter or an eighth of its size, with a fraction of the memory
         image.draft("RGB", (max_side, max_side))
         image.load()
-        image = _reduced(_eight_bits(image), max_side)
-        with contextlib.suppress(Exception):  # damaged EXIF data; the image itself may be intact
-            image = ImageOps.exif_transpose(image)
+        image = _upright(_reduced(_eight_bits(image), max_side))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -43,12 +41,14 @@ def read_mask(path, shape):
     """Return the mask in a file as (height, width) uint8: 0 background, 1 object, 255 void (not counted).
 
     shape: (height, width) of the image to which the mask belongs; the mask is scaled to it by nearest neighbour, which
-    blends no labels. Accepted are label images in the palette of PASCAL VOC (indexed, as colours or as plain numbers of
-    any width), black-and-white images, and images with transparency, whose opaque part is the object. Raises ImageError
-    for all others.
+    blends no labels. The orientation in EXIF data is applied. Accepted are label images in the palette of PASCAL VOC
+    (indexed, as colours or as plain numbers of any width), black-and-white images, and images with transparency, whose
+    opaque part is the object. Raises ImageError for all others.
     """
     height, width = shape
     with _opened(path) as image:
+        image.load()
+        image = _upright(image)
         ratio = image.width / image.height * height / width
         if abs(np.log(ratio)) > max(
             0.02, 2 / min(*image.size, height, width)
@@ -57,7 +57,6 @@ def read_mask(path, shape):
                 f"The mask ({image.width} x {image.height} pixels) differs in shape from the image: they do not belong "
                 "together."
             )
-        image.load()
         image = image.resize((width, height), Image.Resampling.NEAREST)
         if image.mode == "P" and "transparency" not in image.info:
             indices = np.asarray(image)
@@ -181,6 +180,13 @@ def _reduced(image, max_side):
     elif "transparency" in image.info:  # one colour or grey level marks transparent pixels
         image = image.convert("RGBA")
     return image.reduce((min(factor, image.width), min(factor, image.height)))
+
+
+def _upright(image):
+    """Return a decoded image with the orientation in its EXIF data applied; mode, palette and transparency stay."""
+    with contextlib.suppress(Exception):  # damaged EXIF data; the image itself may be intact
+        image = ImageOps.exif_transpose(image)
+    return image
 
 
 def _mask_of_labels(values):

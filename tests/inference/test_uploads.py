@@ -223,6 +223,32 @@ def test_masks_in_every_form(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path, palette.resize((60, 40), 0)), expected)  # scaled without blending
 
 
+@pytest.mark.parametrize("shape", [(20, 30), (20, 20)])
+def test_exif_orientation_of_masks(tmp_path, shape):
+    """As that of images; labels, palettes and transparency survive it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated clockwise on display
+    labels = np.zeros(shape, np.uint8)
+    labels[5:15, 2:10], labels[5:15, 10:12] = 15, VOID
+    expected = np.where(labels == 15, 1, labels)
+    stored, opaque = np.rot90(labels), np.rot90(expected == 1)
+    palette = Image.fromarray(stored).convert("P")
+    palette.putpalette(VOC_PALETTE.ravel().tolist())
+    cut_out = Image.fromarray(opaque.astype(np.uint8)).convert("P")
+    for image, mask, options in (
+        (palette, expected, {}),
+        (Image.fromarray(stored), expected, {}),
+        (Image.fromarray(stored.astype(np.uint16)), expected, {}),
+        (Image.fromarray(VOC_PALETTE[stored]), expected, {}),
+        (cut_out, expected == 1, {"transparency": 0}),
+        (Image.fromarray(opaque), expected == 1, {}),
+    ):
+        found = read_mask(tmp_path, image, shape, exif=exif.tobytes(), **options)
+        np.testing.assert_array_equal(found, mask, err_msg=image.mode)
+    damaged = read_mask(tmp_path, Image.fromarray(labels), shape, exif=b"Exif\0\0" + b"\xff" * 40)
+    np.testing.assert_array_equal(damaged, expected)
+
+
 def test_labels_as_plain_numbers_of_any_width(tmp_path):
     labels = np.zeros((20, 30), np.uint8)
     labels[5:15, 5:20], labels[5:15, 20:22] = 15, VOID

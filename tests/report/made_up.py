@@ -1,5 +1,6 @@
 """Made-up results for the report's tests: folders of runs of the table of experiments, with random content."""
 
+import re
 from pathlib import Path
 
 import factories
@@ -175,3 +176,17 @@ def change_metrics(folder, run, **changes):
             place = place[key]
         place[last] = value
     files.write_json(folder / run / "metrics.json", metrics)
+
+
+def change_arrays(folder, run, **arrays):
+    """Replace or add arrays of a run's predictions."""
+    path = folder / run / runs.PREDICTIONS
+    files.write_arrays(path, files.read_arrays(path) | arrays)
+
+
+def rows_of(html):
+    """Return the rows of a table as `{heading: text}`."""
+    html = html.replace("\N{NO-BREAK SPACE}", " ")
+    heads = [re.sub("<.*?>", "", text) for text in re.findall(r"<th[^>]*>(.*?)</th>", html)]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)[1:]]
+    return [dict(zip(heads, row, strict=True)) for row in rows]

@@ -15,6 +15,7 @@ from hw2 import files
 from hw2.errors import EntryError
 from hw2.experiments import EXPERIMENTS
 from hw2.experiments.schema import experiment_of
+from hw2.labels import VOID
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "cpu"
@@ -22,6 +23,7 @@ sys.path[:0] = [str(ROOT / "report"), str(Path(__file__).parent)]
 pytest.importorskip("jinja2", reason="the report's own requirements are not installed")
 import claims  # noqa: E402
 import made_up  # noqa: E402
+import tables  # noqa: E402
 from claims import Comparisons, Difference  # noqa: E402
 from runs import Runs  # noqa: E402
 
@@ -133,6 +135,35 @@ def test_views_are_compared_on_the_same_images(tmp_path):
     assert c.views("scratch_final", "nothing") is None
 
 
+def test_the_interval_of_views_is_that_of_a_paired_difference(tmp_path):
+    """100 of 400 answers change from wrong to right: the standard error is that of a share of a quarter."""
+    classifier(tmp_path, "scratch_final", first(300))
+    found = Comparisons(Runs(tmp_path)).views("scratch_final", "mirror_shift")
+    reach = 1.96 * np.sqrt(0.25 * 0.75 / 399)
+    np.testing.assert_allclose(found[:3], [0.25, 0.25 - reach, 0.25 + reach])
+
+
+def test_robustness_is_the_mean_over_corruptions_and_strengths(tmp_path):
+    made_up.write(tmp_path, ["scratch_final"])
+    made_up.change_metrics(tmp_path, "scratch_final", robustness={"blur": [0.9, 0.6], "jpeg": [0.4, 0.1]})
+    assert Comparisons(Runs(tmp_path)).mean("scratch_final", "corrupted") == pytest.approx(0.5)
+
+
+def test_the_iou_at_another_threshold_follows_from_the_curve(tmp_path):
+    """Of 10 true and 12 predicted pixels, 8 in common: precision 8/12, recall 8/10, IoU 8/14."""
+    made_up.write(tmp_path, ["seg_unet_scratch"])
+    made_up.change_arrays(
+        tmp_path,
+        "seg_unet_scratch",
+        curve_threshold=np.array([0.0, 0.5]),
+        curve_precision=np.array([0.5, 8 / 12]),
+        curve_recall=np.array([1.0, 0.8]),
+    )
+    c = Comparisons(Runs(tmp_path))
+    assert c.mean("seg_unet_scratch", "iou_at:0.6") == pytest.approx(8 / 14)
+    assert c.mean("seg_unet_scratch", "iou_at:0.1") == pytest.approx(0.5)
+
+
 def test_figures_of_the_learning_curve(tmp_path):
     made_up.write(tmp_path, ["vgg16_full"])  # seven epochs in two phases, from the fourth on the second
     c = Comparisons(Runs(tmp_path))
@@ -177,6 +208,22 @@ def test_masks_are_compared_with_those_of_other_seeds(tmp_path):
     assert c.alike("seg_book_transpose", "seg_unet_scratch").holds is None
 
 
+def test_masks_differ_at_their_own_thresholds_and_void_does_not_count(tmp_path):
+    """Of three labelled pixels and one of void, the masks differ in one labelled pixel and in the void."""
+    transposed, bilinear = "seg_book_transpose", "seg_book_bilinear"
+    made_up.write(tmp_path, [transposed, bilinear, "seg_baselines"])
+    for run, name, pixels in (
+        ("seg_baselines", "truth", [0, 1, 1, VOID]),
+        (transposed, "probability", [0, 100, 100, 100]),  # 100 of 255 is above the threshold
+        (bilinear, "probability", [0, 0, 100, 0]),
+    ):
+        panels = {f"panel_{index}_{name}": np.array([pixels], np.uint8) for index in range(made_up.SHOWN)}
+        made_up.change_arrays(tmp_path, run, **panels)
+    for run in (transposed, bilinear):
+        made_up.change_metrics(tmp_path, run, threshold=0.3)
+    assert Comparisons(Runs(tmp_path)).masks_differ(transposed, bilinear) == pytest.approx(1 / 3)
+
+
 # claims ---------------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +251,16 @@ def test_a_note_appears_only_where_results_contradict_the_text(tmp_path, monkeyp
     assert c.answer("yes", c.improves("vgg16_full", over="vgg16_block5")) == "yes"
     assert "not borne out" in c.answer("yes", c.improves("vgg16_block5", over="vgg16_full"))
     assert "not measured" in c.answer("yes", c.improves("vgg16_full", over="scratch_final"))
+
+
+def test_the_table_of_claims_says_what_holds(tmp_path):
+    for name, count in (("vgg16_full", 300), ("vgg16_block5", 100)):
+        classifier(tmp_path, name, first(count))
+    c = Comparisons(Runs(tmp_path))
+    pairs = (("vgg16_full", "vgg16_block5"), ("vgg16_block5", "vgg16_full"), ("vgg16_full", "scratch_final"))
+    c.claimed = [(c.improves(run, over), f"{run} is better than {over}") for run, over in pairs]
+    rows = made_up.rows_of(tables.claims(c).html)
+    assert [row["holds"] for row in rows] == ["yes", "no", "open"]
 
 
 TEXT = """

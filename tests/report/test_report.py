@@ -11,10 +11,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from hw2 import files
 from hw2.experiments import EXPERIMENTS
+from hw2.labels import VOC_CLASSES, VOID
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "report"
@@ -22,6 +25,8 @@ REPORT = ROOT / "report"
 sys.path[:0] = [str(REPORT), str(Path(__file__).parent)]
 pytest.importorskip("nbclient", reason="the report's own requirements are not installed")
 import cells  # noqa: E402
+import claims  # noqa: E402
+import facts  # noqa: E402
 import made_up  # noqa: E402
 import plots  # noqa: E402
 import tables  # noqa: E402
@@ -175,7 +180,106 @@ def test_what_a_reader_has_to_know_is_said():
     assert len(re.findall(r"\.(?=\s|$)", conclusion)) == 5
 
 
+# the facts ------------------------------------------------------------------------------------------------------------
+
+
+def test_facts_of_the_outputs_by_hand(tmp_path):
+    """The IoU of the images is spread evenly from 0 to 1."""
+    made_up.write(tmp_path, ["seg_unet_scratch"])
+    table = files.read_csv(tmp_path / "seg_unet_scratch" / "images.csv")
+    rows = [row | {"iou": place / (len(table) - 1)} for place, row in enumerate(table)]
+    files.write_csv(tmp_path / "seg_unet_scratch" / "images.csv", rows)
+    told = facts.outputs(Runs(tmp_path), "seg_unet_scratch")
+    assert (told["median"], told["tenth"]) == (claims.percent(0.5, 0), claims.percent(0.1, 0))
+
+
+def test_the_classes_that_are_worst_where_they_are_large_by_hand(tmp_path):
+    """All objects are large; half of the images show birds, with an IoU of 0.3, the others chairs, with 0.6."""
+    made_up.write(tmp_path, ["seg_unet_scratch", "seg_baselines"])
+    half, pixels = made_up.IMAGES // 2, np.zeros((made_up.IMAGES, 21), int)
+    pixels[:half, VOC_CLASSES.index("bird")] = pixels[half:, VOC_CLASSES.index("chair")] = 100
+    made_up.change_arrays(tmp_path, "seg_baselines", val_pixels=pixels)
+    table = files.read_csv(tmp_path / "seg_unet_scratch" / "images.csv")
+    rows = [row | {"iou": 0.3 if place < half else 0.6, "foreground_share": 0.5} for place, row in enumerate(table)]
+    files.write_csv(tmp_path / "seg_unet_scratch" / "images.csv", rows)
+    runs = Runs(tmp_path)
+    told = facts.large_objects(runs, runs.images("seg_unet_scratch"))
+    assert (told["worst"], told["worst_iou"]) == ("bird", claims.percent(0.3, 0))
+    assert (told["second"], told["second_iou"]) == ("chair", claims.percent(0.6, 0))
+
+
+def test_lost_and_misnamed_pixels_and_the_number_of_images_by_hand(tmp_path):
+    """Of 100 pixels of class 1, 20 are lost and 10 misnamed; of background, 40 are taken for objects."""
+    run = "seg_unet_vgg16_classes"
+    made_up.write(tmp_path, [run, "seg_baselines"])
+    confusion = np.zeros((21, 21), int)
+    confusion[0, :2], confusion[1, :3] = (60, 40), (20, 70, 10)
+    ious = [0.5, *np.linspace(0.2, 0.9, 20).tolist()]
+    made_up.change_metrics(tmp_path, run, test__confusion=confusion.tolist(), test__class_iou=ious)
+    pixels = np.zeros((20, 21), int)  # class k in k images, and the fewer the images, the larger the object
+    for label in range(1, 21):
+        pixels[:label, label] = 10_000 // label**2
+    made_up.change_arrays(tmp_path, "seg_baselines", train_pixels=pixels, sbd_pixels=pixels[:0])
+    told = facts.naming(Runs(tmp_path), run)
+    assert (told["lost"], told["misnamed"]) == (claims.percent(0.2, 0), claims.percent(0.1, 0))
+    assert told["by_number"].startswith("+1.00")
+
+
 # the plots ------------------------------------------------------------------------------------------------------------
+
+
+def test_axes_show_what_their_labels_say(tmp_path):
+    made_up.write(tmp_path, ["seg_unet_scratch", "seg_baselines", "scratch_final"])
+    strengths = {"blur": [0.3, 0.2, 0.1]}
+    made_up.change_metrics(
+        tmp_path, "scratch_final", robustness=strengths, test__accuracy=0.6, validation__accuracy=0.7
+    )
+    runs = Runs(tmp_path)
+    arrays = runs.arrays("seg_unet_scratch")
+    (axes,) = plots.precision_recall(runs, ["seg_unet_scratch"]).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("recall", "precision")
+    np.testing.assert_array_equal(axes.lines[0].get_data(), [arrays["curve_recall"], arrays["curve_precision"]])
+    axes = plots.voc_shapes(runs).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("width (px)", "height (px)")
+    sizes = np.concatenate([runs.arrays("seg_baselines")[f"{part}_sizes"] for part in ("train", "val")])
+    np.testing.assert_array_equal(axes.collections[0].get_offsets(), sizes[:, ::-1])
+    axes = plots.robustness(runs, ["scratch_final"]).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [0.6, 0.3, 0.2, 0.1])
+
+
+def test_learning_curves_have_the_colours_of_the_legend(tmp_path):
+    runs = Runs(made_up.write(tmp_path, ["vgg16_full"]))
+    history, figure = runs.history("vgg16_full"), plots.learning_curves(runs, ["vgg16_full"])
+    (legend,) = figure.legends
+    named = zip(legend.get_texts(), legend.get_lines(), strict=True)
+    colours = {text.get_text(): line.get_color() for text, line in named}
+    drawn = {line.get_color(): line.get_ydata() for line in figure.axes[0].lines if len(line.get_ydata()) > 2}
+    np.testing.assert_array_equal(drawn[colours["training"]], history["accuracy"])
+    np.testing.assert_array_equal(drawn[colours["validation"]], history["val_accuracy"])
+
+
+def test_receptive_fields_of_vgg16():
+    """Araujo et al., "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019: 212 at pool 5."""
+    fields = {name: (field, stride) for name, field, stride in plots.receptive_fields()}
+    assert fields["1.1"] == (3, 1) and fields["1.2"] == (5, 1) and fields["pool 1"] == (6, 2)
+    assert fields["5.3"] == (196, 16) and fields["pool 5"] == (212, 32)
+
+
+def test_confusion_of_classes_is_in_percent_of_the_true_pixels(tmp_path):
+    made_up.write(tmp_path, ["seg_unet_vgg16_classes"])
+    confusion = np.diag([100] * 21)
+    confusion[2, 5] = 300  # of 400 pixels of class 2, 300 are taken for class 5
+    made_up.change_metrics(tmp_path, "seg_unet_vgg16_classes", test__confusion=confusion.tolist())
+    (axes,) = plots.class_confusion(Runs(tmp_path), "seg_unet_vgg16_classes").axes
+    written = {text.get_position(): text.get_text() for text in axes.texts}  # by (answer, truth)
+    assert written[5, 2] == "75" and written[2, 2] == "25" and written[5, 5] == "100"
+
+
+def test_colours_of_right_and_wrong_pixels():
+    """The caption says: found blue, missed orange, false alarms red, void pale."""
+    picture = plots.errors(np.array([[True, False, True, False, True]]), np.array([[7, 7, 0, 0, VOID]], np.uint8))
+    colours = [to_hex(pixel / 255).upper() for pixel in picture[0]]
+    assert colours == [plots.BLUE, plots.ORANGE, plots.RED, "#FFFFFF", plots.PALE]
 
 
 def test_calibration_is_that_of_the_metrics(tmp_path):
@@ -286,6 +390,53 @@ def test_seeds_of_both_decoders_are_counted(tmp_path):
     assert "2 / 1" in html.replace("\N{NO-BREAK SPACE}", " ")
 
 
+def test_decoders_are_compared_as_bilinear_minus_transposed(tmp_path):
+    pair = ("seg_book_transpose", "seg_book_bilinear")
+    made_up.write(tmp_path, pair)
+    rows = files.read_csv(tmp_path / pair[0] / "images.csv")
+    noise = np.random.default_rng(0).normal(0, 0.01, len(rows))
+    better = [row | {"iou": row["iou"] + 0.1 + change} for row, change in zip(rows, noise.tolist(), strict=True)]
+    files.write_csv(tmp_path / pair[1] / "images.csv", better)
+    (row,) = made_up.rows_of(tables.decoders(Comparisons(Runs(tmp_path)), [pair]).html)
+    assert row["IoU per image (points)"].startswith(("+9.", "+10."))
+
+
+def test_columns_hold_what_their_headings_say(tmp_path):
+    made_up.write(tmp_path, ["scratch_final"])
+    calibration = files.read_json(tmp_path / "scratch_final" / "metrics.json")["calibration"] | {
+        "temperature": 1.5,
+        "before": {"ece": 0.11, "loss": 1.25, "brier": 0.5},
+        "after": {"ece": 0.02, "loss": 1.15, "brier": 0.4},
+    }
+    made_up.change_metrics(
+        tmp_path, "scratch_final", calibration=calibration, validation__accuracy=0.7, test__accuracy=0.6
+    )
+    c = Comparisons(Runs(tmp_path))
+    (row,) = made_up.rows_of(tables.calibration(c, ["scratch_final"]).html)
+    assert list(row.items())[1:] == [
+        ("temperature", "1.50"),
+        ("ECE (%)", "11.0"),
+        ("ECE with T (%)", "2.0"),
+        ("loss (nats)", "1.25"),
+        ("loss with T (nats)", "1.15"),
+        ("Brier", "0.500"),
+        ("Brier with T", "0.400"),
+    ]
+    (row,) = made_up.rows_of(tables.every_run(c.runs, ["scratch_final"]).html)
+    assert (row["validation (%)"], row["test (%)"]) == ("70.0", "60.0")
+
+
+def test_events_of_a_run_and_members_of_an_ensemble_by_hand(tmp_path):
+    made_up.write(tmp_path, ["vgg16_full", "ensemble_mixed"])
+    c = Comparisons(Runs(tmp_path))
+    (row,) = made_up.rows_of(tables.events(c, ["vgg16_full"]).html)
+    assert (row["weights kept"], row["rate divided after"], row["best epoch"]) == ("best", "5", "7")
+    singles = [member["test"]["accuracy"] for member in c.runs.get("ensemble_mixed", "members").values()]
+    (row,) = made_up.rows_of(tables.ensembles(c, ["ensemble_mixed"]).html)
+    assert row["best member (%)"] == f"{100 * max(singles):.1f}"
+    assert row["mean member (%)"] == f"{100 * np.mean(singles):.1f}"
+
+
 def test_the_images_of_fewer_classes_are_counted(tmp_path):
     names = ["scratch_residual_10classes", "scratch_residual"]
     html = tables.classes(Comparisons(Runs(made_up.write(tmp_path, names))), names).html
@@ -331,6 +482,16 @@ def test_time_includes_that_of_the_run_whose_weights_were_used(tmp_path):
     runs = Runs(tmp_path)
     needed = ("scratch_distilled", "scratch_final", "scratch_final-seed1", "scratch_final-seed2")
     assert runs.training_seconds("scratch_distilled") == sum(runs.get(name, "cost.seconds") for name in needed)
+
+
+def test_speed_is_that_of_the_last_phase_in_seconds_of_all_cores(tmp_path):
+    """Of a GPU, in seconds of the clock."""
+    made_up.write(tmp_path, ["vgg16_full"])
+    history = {"epoch": [1, 2], "phase": [1, 2], "images": [500, 600], "seconds": [9, 9], "cpu_seconds": [4, 12]}
+    pd.DataFrame(history).to_csv(tmp_path / "vgg16_full" / "history.csv", index=False)
+    for device, speed in (("a CPU, 2 cores (avx2)", 600 / 6), ("a GPU", 600 / 9)):
+        made_up.change_metrics(tmp_path, "vgg16_full", cost__device=device)
+        assert Runs(tmp_path).images_per_second("vgg16_full") == pytest.approx(speed)
 
 
 def test_made_up_files_are_like_the_committed_ones(tmp_path):

@@ -74,6 +74,22 @@ def test_cutmix_pixels_come_from_one_of_two_images():
         assert np.any([(image == other).all(-1) for other in others], axis=0).all()
 
 
+def own_shares(function, side, count):
+    """Return the share of its own target that each of `count` images keeps when it is mixed with another one."""
+    targets = np.eye(count, dtype=np.float16)
+    _, mixed = function(np.random.default_rng(0), np.zeros((count, side, side, 1), np.uint8), targets)
+    return mixed[np.arange(count), np.arange(count)]
+
+
+def test_shares_of_mixed_images_have_their_distributions():
+    """Beta(a, a) has the variance 1 / (8 a + 4).
+
+    A square of side s (as a share) centred anywhere covers s - s^2 / 4 of each side on average; s^2 is uniform.
+    """
+    assert own_shares(augment.mixup, 1, 4000).var() == pytest.approx(1 / (8 * 0.2 + 4), abs=0.01)
+    assert 1 - own_shares(augment.cutmix, 32, 2000).mean() == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=0.02)
+
+
 MASKS = np.random.default_rng(1).choice(np.array([0, 1, 5, 255], np.uint8), (40, 16, 12))
 
 
@@ -160,3 +176,17 @@ def test_jitter_changes_colours_within_range_and_no_grey_image_gets_colour():
     np.testing.assert_array_equal(changed[..., 0], changed[..., 2])
     means = changed.mean((1, 2, 3)) / grey.mean((1, 2, 3))
     assert 0.7 < means.min() < 0.9 and 1.1 < means.max() < 1.3
+
+
+def test_jitter_changes_each_image_by_factors_of_their_ranges():
+    """Brightness changes the mean, contrast also the deviation of grey levels, saturation also that of colours."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-20, 20, (500, 8, 8, 3)) + rng.uniform(70, 150, (500, 1, 1, 1))
+    changed = augment.jitter(rng, images.astype(np.float32)).astype(float)
+    grey, changed_grey = images.mean(-1), changed.mean(-1)
+    brightness = changed_grey.mean((1, 2)) / grey.mean((1, 2))
+    contrast = changed_grey.std((1, 2)) / grey.std((1, 2)) / brightness
+    colours = [(x - x.mean(-1, keepdims=True)).std((1, 2, 3)) for x in (changed, images)]
+    saturation = colours[0] / colours[1] / brightness / contrast
+    for factors, most in ((brightness, 0.2), (contrast, 0.3), (saturation, 0.4)):
+        assert 0.95 * most < np.abs(factors - 1).max() < 1.001 * most

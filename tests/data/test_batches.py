@@ -42,6 +42,19 @@ def test_a_batch_depends_on_seed_epoch_and_index_alone():
             np.testing.assert_array_equal(one, other)
 
 
+def test_seeds_epochs_and_batches_have_random_numbers_of_their_own():
+    numbers, orders = [], []
+
+    def record(rng, images):
+        numbers.append(rng.random())
+        return images
+
+    for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        _, labels = collect(Batches(IMAGES, LABELS, 3, shuffle=True, augment=[record], seed=seed, epoch=epoch))
+        orders.append(tuple(labels))
+    assert len(set(numbers)) == 12 and len(set(orders)) == 4
+
+
 def test_a_batch_larger_than_the_data_is_all_of_it():
     batches = Batches(IMAGES, LABELS, 64, shuffle=True)
     assert batches.num_batches == 1 and len(batches[0][0]) == 10
@@ -76,6 +89,14 @@ def test_mixing_happens_to_some_batches_and_is_reproducible():
     assert (mixed.max(1) < 1).any() and np.allclose(mixed.sum(1), 1)
     _, plain = collect(make(0.0))
     assert (plain.max(1) == 1).all()
+
+
+def test_each_way_of_mixing_is_drawn_about_as_often():
+    used = []
+    mix = [lambda rng, *batch, name=name: (used.append(name), batch)[1] for name in "ab"]
+    for epoch in range(100):
+        Batches(IMAGES, LABELS, 3, shuffle=True, mix=mix, epoch=epoch)[0]
+    assert 30 < used.count("a") < 70
 
 
 def test_weighted_sampling_draws_as_often_as_the_weights_say():

@@ -75,6 +75,12 @@ def test_split_of_uneven_classes_has_the_asked_size():
     assert len(validation) == 5 and len(train) == 16
 
 
+def test_validation_images_are_those_of_earlier_runs():
+    """Otherwise runs would be compared, and combined, that were measured on other images."""
+    _, validation = cifar100.split_indices(np.arange(50_000) % 100, 5_000)
+    assert validation[:5].tolist() == [24, 40, 70, 77, 81]
+
+
 def test_label_names():
     assert len(CIFAR100_CLASSES) == 100 and len(CIFAR100_SUPERCLASSES) == 20
     for index, name in enumerate(CIFAR100_CLASSES):

@@ -1,12 +1,16 @@
 """Parts of the data sets: sizes, what they have in common, and counts from the lists alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from hw2 import files
 from hw2.data import cifar100, splits, voc2012
 from hw2.errors import DataError
 
+RESULTS = Path(__file__).parents[2] / "results" / "cpu"
 NAMES = {"train": [f"t{i}" for i in range(10)], "val": ["v0", "v1"], "sbd": ["s0", "t3", "v1", "s1"]}
 VOC = {"source": "voc2012", "sbd": True, "classes": 2}
 SYNTHETIC = {"source": "synthetic", "sbd": False, "classes": 2, "train": 5, "validation": 3, "test": 4}
@@ -50,6 +54,30 @@ def test_splits_of_voc_do_not_overlap(tmp_path):
     np.testing.assert_array_equal(splits.load_validation_masks(VOC, tmp_path, 8).images, validation.images)
     (tmp_path / voc2012.FOLDER / "JPEGImages" / "v0.jpg").unlink()
     assert (splits.load_mask(VOC, tmp_path, "v0") == 1).all()
+
+
+def test_validation_images_of_voc_are_those_of_earlier_runs(monkeypatch):
+    """Otherwise runs would be compared, and combined, that were measured on other images."""
+    monkeypatch.setattr(voc2012, "identifiers", lambda data_dir, split: [f"t{index}" for index in range(20)])
+    held_out = splits._pairs({"sbd": False}, None, "validation")
+    assert [name for name, _ in held_out] == ["t10", "t12", "t14", "t9"]
+
+
+def test_parts_of_cifar100(monkeypatch):
+    """Training and validation images are the publisher's training images, which are brighter here than the others."""
+
+    def load(data_dir, split):
+        count, level = {"train": (1000, 200), "test": (300, 50)}[split]
+        return np.full((count, 32, 32, 3), level, np.uint8), np.arange(count) % 100
+
+    monkeypatch.setattr(cifar100, "load", load)
+    data = {"source": "cifar100", "train": 900, "validation": 100, "test": 300, "classes": 100}
+    train, validation = splits.load_training(data, None)
+    assert len(train.labels) == 900 and len(validation.labels) == 100
+    assert not set(train.indices) & set(validation.indices)
+    test = splits.load_test(data, None)
+    assert len(test.labels) == 300 and (test.images == 50).all()
+    assert (train.images == 200).all() and (validation.images == 200).all()
 
 
 def test_counts_need_the_lists_alone(tmp_path, monkeypatch):
@@ -104,6 +132,13 @@ def test_a_subset_of_classes_numbers_them_anew():
     np.testing.assert_array_equal(splits.class_subset(20)[:5], classes)
     train, validation = splits.load_training(data | {"classes": 5}, None)
     assert len(train.labels) == 15 and len(validation.labels) == 10
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="no runs are stored here")
+def test_a_subset_of_classes_is_that_of_the_stored_runs():
+    for count in (10, 20, 50):
+        stored = files.read_arrays(RESULTS / f"scratch_residual_{count}classes" / "predictions.npz")["classes"]
+        np.testing.assert_array_equal(splits.class_subset(count), stored)
 
 
 def test_missing_data_raise_a_data_error(tmp_path):

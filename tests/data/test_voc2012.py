@@ -1,4 +1,6 @@
 import contextlib
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +93,14 @@ def test_exploration_by_hand(devkit):
     assert facts["border_width"][0] == pytest.approx(6)
 
 
+def test_masks_of_sbd_are_explored_in_their_folder(devkit):
+    data_dir, root, _ = devkit
+    (root / sbd.LIST).write_text("2008_000008\n")
+    (root / sbd.MASKS).mkdir()
+    Image.new("L", (9, 6), 4).save(root / sbd.MASKS / "2008_000008.png")
+    assert voc2012.explore(data_dir, "sbd")["pixels"][0, 4] == 54
+
+
 def test_to_square_and_back():
     rng = np.random.default_rng(0)
     image, mask = rng.integers(0, 256, (30, 40, 3), np.uint8), rng.choice(np.array([0, 7, 255], np.uint8), (30, 40))
@@ -102,6 +112,13 @@ def test_to_square_and_back():
     inner = (np.arange(40) + 0.5) * 16 / 40 - 0.5  # where the centres of the new pixels lie on the old ones
     np.testing.assert_allclose(back[3], inner.clip(0, 15), atol=1e-3)
     assert voc2012.from_square(np.stack([ramp, 2 * ramp], -1), 30, 40).shape == (30, 40, 2)
+
+
+def test_an_image_that_shrinks_is_averaged():
+    """A chequered pattern of single pixels becomes grey."""
+    chequered = np.repeat((255 * (np.indices((64, 64)).sum(0) % 2)).astype(np.uint8)[..., None], 3, -1)
+    image, _ = voc2012.to_square(chequered, np.zeros((64, 64), np.uint8), 16)
+    assert np.abs(image[1:-1, 1:-1].astype(int) - 127).max() < 5
 
 
 def test_sbd_becomes_label_pngs_and_a_list_without_official_images(devkit):
@@ -131,6 +148,25 @@ def test_sbd_without_any_mask_for_a_photograph_is_explained(devkit):
         with pytest.raises(DataError, match=r"holds no mask for a photograph.*delete .*benchmark_RELEASE"):
             voc2012.identifiers(data_dir, "sbd")
     assert not (root / "ImageSets" / "Segmentation" / "sbd.txt").exists()
+
+
+def test_of_several_that_need_sbd_one_converts_it(devkit, monkeypatch):
+    data_dir, root, _ = devkit
+    converted = []
+
+    def convert(source, voc, path):
+        converted.append(path)
+        time.sleep(0.3)
+        path.write_text("2008_000008\n")
+
+    monkeypatch.setattr(sbd, "convert", convert)
+    (data_dir / "benchmark_RELEASE").mkdir()
+    threads = [threading.Thread(target=sbd.ensure, args=(root, data_dir)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert converted == [root / sbd.LIST]
 
 
 def test_any_damage_to_a_file_of_sbd_is_explained(tmp_path):

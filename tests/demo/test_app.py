@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "demo" / "examples"
 CAT = str(EXAMPLES / "cat.jpg")
 PLANE, PLANE_MASK, SAILS = (str(EXAMPLES / name) for name in ("aeroplane.jpg", "aeroplane_mask.png", "sails.jpg"))
+UNSURE = (100, 100, 102)  # foreground with a probability of 0.45, by the tiny segmenters, whose threshold is 0.4
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,24 @@ def test_classify_the_object(client, tmp_path):
         )
 
 
+def test_the_object_is_what_exceeds_the_threshold_of_the_segmenter(client, tmp_path):
+    """It is the right half of the picture."""
+    image = np.full((200, 400, 3), (20, 30, 200), np.uint8)
+    image[:, 200:] = UNSURE
+    Image.fromarray(image).save(tmp_path / "unsure.png")
+    sent = handle_file(str(tmp_path / "unsure.png"))
+    _, _, seen, _ = client.predict(sent, "plain", classify.TOP, classify.AROUND, api_name="/classify")
+    assert (pixels(seen)[..., 2] < 150).mean() > 0.9
+
+
+def test_the_object_is_the_largest_region():
+    mask = np.zeros((100, 120), bool)
+    mask[2:5, 2:5], mask[50:80, 60:90] = True, True
+    image = np.where(mask[..., None], (200, 0, 0), (0, 0, 200)).astype(np.uint8)
+    found = classify.object_in(image, mask, cut_out=True)
+    assert found.shape == (36, 36, 3) and (found[3:-3, 3:-3] == (200, 0, 0)).all()
+
+
 def send(address, endpoint, data):
     """Call an endpoint with values that need not be what its components hold; return the stream of the answer."""
     url = f"{address}gradio_api/call/{endpoint}"
@@ -286,6 +305,12 @@ def test_compare_segmenters(client):
     assert text.index("net, transposed") < text.index("Our best segmentation network")
     left, right = (pixels(path) for path in pair)
     assert left.shape == right.shape and not np.array_equal(left, right)
+
+
+def test_segmenters_are_compared_at_their_own_thresholds(client, tmp_path):
+    Image.new("RGB", (64, 64), UNSURE).save(tmp_path / "unsure.png")
+    text, _ = client.predict(handle_file(str(tmp_path / "unsure.png")), api_name="/compare_segmenters")
+    assert text.count("100.0% <small>foreground") == 2
 
 
 def test_results(client, folder):

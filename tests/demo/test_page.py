@@ -123,6 +123,21 @@ def test_curves_of_a_file_that_was_cut_off(tmp_path):
     assert curves.to_dict("list") == {"epoch": [1], "value": [0.6], "run": ["run"]}
 
 
+def test_each_quantity_is_the_column_of_its_name(tmp_path):
+    columns = ("accuracy", "val_accuracy", "loss", "val_loss", "iou", "val_iou", "learning_rate")
+    files.write_csv(tmp_path / "run" / runs.HISTORY, [{"epoch": 1} | dict(zip(columns, range(7), strict=True))])
+    shown = {quantity: results.curves(tmp_path, ["run"], quantity)["value"].item() for quantity in results.QUANTITIES}
+    assert shown == {
+        "training accuracy": 0,
+        "validation accuracy": 1,
+        "training loss": 2,
+        "validation loss": 3,
+        "training IoU": 4,
+        "validation IoU": 5,
+        "learning rate": 6,
+    }
+
+
 def with_value(key, value):
     """Return a function that sets one value of a JSON file; key: such as "test.accuracy"."""
 

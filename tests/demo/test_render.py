@@ -36,6 +36,14 @@ def test_colours_and_maps_by_hand():
     )
 
 
+def test_a_heat_map_lies_over_the_central_square():
+    """Of a wide picture, red on the left and blue on the right of its middle, both halves show."""
+    image = np.zeros((50, 150, 3), np.uint8)
+    image[:, :75, 0] = image[:, 75:, 2] = 255
+    over = np.asarray(render.heat_over(image, np.zeros((4, 4)))).astype(int)
+    assert (over[:, 20, 0] > over[:, 20, 2] + 30).all() and (over[:, -20, 2] > over[:, -20, 0] + 30).all()
+
+
 def test_an_overlay_shows_on_an_object_of_its_own_colour_and_names_the_classes():
     colour = (200, 30, 20)
     image = np.full((120, 160, 3), colour, np.uint8)

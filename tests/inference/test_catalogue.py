@@ -1,6 +1,7 @@
 """Which models are offered, in which order, and the reasons why others are not."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -47,6 +48,15 @@ def test_all_usable_models_are_listed_best_first(folder, models):
     augmented = runs.read_metrics(folder / "best")["test_time_augmentation"]["mirror"]
     assert models["best+mirror"].figures["test"] == augmented["test"]
     assert catalogue(folder / "nothing") == ([], {}, {})
+
+
+def test_models_are_ranked_by_their_validation_figures(folder, tmp_path):
+    for name, validation, test in (("one", 0.6, 0.5), ("two", 0.5, 0.6)):
+        shutil.copytree(folder / "plain", tmp_path / name)
+        metrics = runs.read_metrics(tmp_path / name)
+        metrics["validation"]["accuracy"], metrics["test"]["accuracy"] = validation, test
+        files.write_json(tmp_path / name / runs.METRICS, metrics)
+    assert [model.key for model in catalogue(tmp_path).models] == ["one", "two"]
 
 
 def test_each_file_of_metrics_is_read_once(folder, monkeypatch):

@@ -118,6 +118,15 @@ def test_segment_any_shape(models, shape):
         assert (answer.labels[:, 0] == 20).all() and answer.foreground[:, 0].min() > 0.9
 
 
+def test_a_large_picture_is_averaged_before_it_is_segmented(models, monkeypatch):
+    """The network sees a chequered pattern of single pixels as grey."""
+    seen, answer = [], np.zeros((1, 32, 32, 1))
+    monkeypatch.setattr(predict, "_predict", lambda model, images: seen.append(images) or answer)
+    chequered = np.repeat((255 * (np.indices((128, 128)).sum(0) % 2)).astype(np.uint8)[..., None], 3, -1)
+    predict.segment(models["seg_book_bilinear"], chequered)
+    assert np.abs(seen[-1][0, 1:-1, 1:-1].astype(int) - 127).max() < 5
+
+
 def test_a_mask_is_averaged_with_that_of_the_mirror_image(models, monkeypatch):
     """The network sees both images; its answer to the mirrored one is mirrored back."""
     image = np.zeros((32, 32, 3), np.uint8)

@@ -65,3 +65,11 @@ def test_temperature_undoes_a_scale():
     assert outcome["before"]["ece"] > 0.1 and outcome["after"]["ece"] < 0.02
     for score in ("loss", "brier"):
         assert outcome["after"][score] < outcome["before"][score]
+
+
+def test_the_temperature_is_that_of_the_validation_images():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 2, (2, 400, 5)), rng.integers(0, 5, (2, 400))
+    logits[0] += 3 * np.eye(5)[labels[0]]
+    found = calibration(logits[0], labels[0], logits[1], labels[1])
+    assert found["temperature"] == fit_temperature(logits[0], labels[0]) != fit_temperature(logits[1], labels[1])

@@ -6,7 +6,7 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 
 from hw2.data import corruptions
-from hw2.labels import CIFAR100_CLASSES
+from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF
 from hw2.metrics.classification import (
     accuracy,
     classification_figures,
@@ -54,6 +54,26 @@ def test_figures_are_those_of_the_stored_logits(predictions):
     assert figures["loss"] == pytest.approx(log_loss(labels, probabilities, labels=np.arange(100)))
     assert figures["accuracy"] == pytest.approx(accuracy_score(labels, stored.argmax(1)))
     assert set(figures) == {"accuracy", "top5_accuracy", "loss", "ece", "superclass_accuracy"}
+
+
+def test_every_figure_of_a_subset_of_classes():
+    """Against scikit-learn and NumPy; without ties, whose order is not defined."""
+    rng = np.random.default_rng(0)
+    classes, labels = rng.permutation(100)[:10], rng.integers(0, 10, 600)
+    logits = 0.25 * rng.permuted(np.tile(np.arange(10.0), (600, 1)), axis=1)
+    figures = classification_figures(logits, labels, classes)
+    assert figures["top5_accuracy"] == pytest.approx(top_k_accuracy_score(labels, logits, k=5, labels=np.arange(10)))
+    superclass = CIFAR100_SUPERCLASS_OF[classes]
+    assert figures["superclass_accuracy"] == np.mean(superclass[logits.argmax(1)] == superclass[labels])
+    confidence = softmax(logits, 1).max(1)[0]  # of every answer: all rows hold the same numbers
+    assert figures["ece"] == pytest.approx(abs(figures["accuracy"] - confidence), abs=1e-6)
+
+
+def test_calibration_error_has_15_bins():
+    """Answers at 0.61 are all right, those at 0.69 all wrong: they fall into two of 15 bins, but into one of 10."""
+    logits = np.log([[0.61, 0.39], [0.69, 0.31]] * 50)
+    figures = classification_figures(logits, np.array([0, 1] * 50))
+    assert figures["ece"] == pytest.approx((0.39 + 0.69) / 2, abs=1e-3)
 
 
 def test_answers_and_confidences_lead_to_the_same_figures():

@@ -138,6 +138,19 @@ def test_boundary_by_hand():
     assert figures["boundary_iou"] == pytest.approx(4 / 28)
 
 
+def test_boundary_of_a_large_image_by_hand():
+    """An image of 300x400, diagonal 500: bands are 10 pixels wide, contours may be 3.75 apart."""
+    truth, square = np.zeros((300, 400), np.uint8), np.zeros((300, 400), bool)
+    truth[100:200, 100:200], square[100:200, 100:200] = 1, True
+    band = square.copy()
+    band[110:190, 110:190] = False
+    for shift, close in ((3, True), (4, False)):
+        figures = metrics.boundary(np.roll(square, shift, 1), TrueContour(truth))
+        shifted = np.roll(band, shift, 1)
+        assert figures["boundary_iou"] == pytest.approx((band & shifted).sum() / (band | shifted).sum())
+        assert (figures["boundary_f1"] == 1) == close
+
+
 def test_contour_runs_through_the_middle_of_the_void_band():
     truth = np.zeros((20, 20), np.uint8)
     truth[4:16, 4:16] = VOID
@@ -272,3 +285,37 @@ def test_checkerboard_sees_a_pattern_of_the_strides_and_nothing_else():
         assert not metrics.has_stride_energies(size)
         with pytest.raises(ValueError, match="multiple"):
             checkerboard(smooth[:, :size, :size])
+
+
+def slow_checkerboard(maps):
+    """The definition, frequency by frequency."""
+    size = maps.shape[1]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    window, around = np.outer(hann, hann), range(-5, 6)
+    logarithms = []
+    for one in maps:
+        power = np.abs(np.fft.fft2((one - (one * window).sum() / window.sum()) * window)) ** 2
+
+        def energy(y, x, power=power):
+            near = (-1, 0, 1)
+            return np.log(np.mean([power[(y + a) % size, (x + b) % size] for a in near for b in near]))
+
+        for stride in (2, 4, 8):
+            step = size // stride
+            excess = [
+                energy(y, x)
+                - np.mean([energy(y + a, x + b) for a in around for b in around if max(abs(a), abs(b)) in (4, 5)])
+                for y in range(0, size, step)
+                for x in range(0, size, step)
+                if y % (2 * step) or x % (2 * step)  # not a frequency of a smaller stride
+            ]
+            logarithms.append(np.mean(excess))
+    return np.exp(np.mean(logarithms))
+
+
+def test_checkerboard_against_a_loop():
+    y, x = np.mgrid[:96, :96]
+    maps = np.stack([np.sin(x / 9) * np.cos(y / 7), 0.3 * ((x % 4 == 0) & (y % 4 == 0))])
+    maps += np.random.default_rng(0).normal(0, 0.05, maps.shape)
+    found = metrics.checkerboard(metrics.stride_energies(maps))
+    assert found == pytest.approx(slow_checkerboard(maps), rel=1e-6)

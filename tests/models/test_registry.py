@@ -84,6 +84,13 @@ def test_every_stage_begins_after_the_one_before(name):
         assert not layer.weights or layer.trainable == layer.name.startswith(last), layer.name
 
 
+def test_running_statistics_of_mobilenetv2_follow_fine_tuning():
+    layers = build("seg_mobilenetv2", "float32").layers
+    encoder = [layer for layer in layers if not layer.name.startswith("decoder")]
+    momenta = [layer.momentum for layer in encoder if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(momenta) > 40 and set(momenta) == {0.9}
+
+
 @pytest.mark.parametrize("policy", FORMATS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_number_formats_and_saving(name, policy, tmp_path):

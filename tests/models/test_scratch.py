@@ -93,6 +93,18 @@ def test_a_residual_unit_adds_to_its_input():
     np.testing.assert_allclose(model.predict(x, verbose=0), x, rtol=1e-6)
 
 
+def test_a_shortcut_to_other_filters_begins_at_the_activated_input():
+    """With a last kernel of zeros, a unit is its shortcut: here the mean of the positive parts of its channels."""
+    inputs = keras.Input((4, 4, 4))
+    model = keras.Model(inputs, blocks.apply_residual_unit(inputs, 2, name="unit"))
+    for name, value in (("unit_conv2", 0.0), ("unit_shortcut", 0.25)):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(np.full(kernel.shape, value))
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 4)).astype("float32")
+    expected = np.maximum(x, 0).mean(-1, keepdims=True).repeat(2, -1) / np.sqrt(1 + 1e-3)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x, training=False)), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_variants_differ_in_depth_and_cost():
     def build(**arguments):
         return registry.build("scratch_classifier", 100, **arguments)

@@ -176,6 +176,9 @@ def test_refusals_say_what_to_do(folder):
     with pytest.raises(ResultsError, match=r"is damaged: history\.csv has"):
         script.evaluate(folder, None)
     assert runs.damage(folder)
+    (folder / "history.csv").write_bytes(history[:-2] + b"9\n")  # as many bytes
+    with pytest.raises(ResultsError, match=r"history\.csv has changed"):
+        script.evaluate(folder, None)
 
 
 def test_baselines_of_other_data_are_refused(tmp_path, monkeypatch):

@@ -8,10 +8,12 @@ from scipy.special import expit, softmax
 from hw2 import files
 from hw2.data import splits, thumbnails
 from hw2.data.voc2012 import from_square
+from hw2.experiments.schema import Phase
 from hw2.labels import VOID
 from hw2.metrics import segmentation as metrics
 from hw2.metrics.combine import sizes_of_scales
 from hw2.models import registry
+from hw2.tasks import losses
 from hw2.tasks import segmentation as task
 from hw2.training import run as train
 
@@ -50,6 +52,13 @@ def run(folder, config=CONFIG, **arguments):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("masks")
     return folder, run(folder)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_the_loss_is_that_of_the_phase(name):
+    phase = Phase(epochs=1, learning_rate=0.1, loss=name)
+    loss, _ = task.loss_and_metric(phase, CONFIG)
+    assert loss is losses.LOSSES[name]
 
 
 def test_a_finished_run_leaves_its_record(finished):

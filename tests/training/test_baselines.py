@@ -54,6 +54,19 @@ def test_the_ellipse_has_the_best_axis_on_the_validation_images(finished):
     assert scores[finished[1]["ellipse_axis"]] == pytest.approx(max(scores.values()), abs=0.01)
 
 
+def test_the_best_baseline_is_that_of_the_validation_images(tmp_path, monkeypatch):
+    config = CONFIG | {"data": CONFIG["data"] | {"validation": 1, "test": 2}}
+
+    def evaluate(config, split, data_dir, methods):
+        best, iou = {1: ("centred_ellipse", 0.6), 2: ("grabcut", 0.5)}[len(split.images)]
+        return {method: {"iou": iou if method == best else 0.3} for method in methods}
+
+    monkeypatch.setattr(baselines, "evaluate", evaluate)
+    metrics = baselines.run("seg_baselines", config, data_dir=tmp_path, results_dir=tmp_path)
+    assert metrics["best"] == "centred_ellipse"
+    assert metrics["validation"] == {"iou": 0.6} and metrics["test"] == {"iou": 0.3}
+
+
 def test_record(finished):
     folder, metrics = finished
     assert runs.run_state(folder / "seg_baselines") == "finished"

@@ -79,6 +79,24 @@ def test_a_bad_member_gets_no_weight(members):
     assert again == metrics
 
 
+def test_weights_and_way_are_chosen_on_the_validation_images(tmp_path):
+    """On the validation images one member is right and one wrong, on the test images the other way round."""
+    rng = np.random.default_rng(0)
+    labels = {"validation": rng.integers(0, 100, 300), "test": rng.integers(0, 100, 300)}
+    for right in labels:
+        answers = {
+            part: values if part == right else (values + rng.integers(1, 100, 300)) % 100
+            for part, values in labels.items()
+        }
+        logits = {part: (5 + rng.random((300, 1))) * np.eye(100)[values] for part, values in answers.items()}
+        write_member(tmp_path, right, logits, labels)
+    metrics = ensemble.run("e", CONFIG | {"members": list(labels)}, results_dir=tmp_path)
+    assert metrics["members"]["validation"]["weight"] > 0.95
+    accuracies = {part: {way: figures[part]["accuracy"] for way, figures in metrics["ways"].items()} for part in labels}
+    assert accuracies["validation"][metrics["chosen"]] == 1
+    assert accuracies["test"][metrics["chosen"]] < max(accuracies["test"].values())
+
+
 def test_a_member_that_was_trained_again_counts(members):
     folder, labels = members
     config = CONFIG | {"members": ["a", "b"]}

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import threading
+import time
 
 import keras
 import numpy as np
@@ -34,11 +36,11 @@ def predicted(monkeypatch):
 
 
 @functools.cache
-def network(factors=FACTORS):
+def network(factors=FACTORS, activation=None):
     """The mean colour of an image, times each factor: a function that NumPy computes as well."""
     inputs = keras.Input((4, 4, 3), name="images")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(inputs)
-    x = keras.layers.Dense(len(factors), use_bias=False, name="factors")(x)
+    x = keras.layers.Dense(len(factors), activation=activation, use_bias=False, name="factors")(x)
     model = keras.Model(inputs, x, name="frozen")
     model.get_layer("factors").set_weights([np.tile(np.divide(factors, 3), (3, 1))])
     return model
@@ -79,6 +81,22 @@ def test_other_weights_and_other_images_are_other_files(tmp_path, predicted):
     np.testing.assert_allclose(features_of(tmp_path, network((1.0, 2.0, 4.0, -2.0)))[0], 2 * EXPECTED, rtol=1e-3)
     np.testing.assert_allclose(features_of(tmp_path, images=IMAGES[::-1])[0], EXPECTED[::-1], rtol=1e-3)
     assert sum(predicted) == 3 * len(IMAGES)
+
+
+def test_other_layers_with_the_same_weights_are_other_files(tmp_path, predicted):
+    features_of(tmp_path)
+    np.testing.assert_allclose(features_of(tmp_path, network(activation="relu"))[0], EXPECTED.clip(0), rtol=1e-3)
+
+
+def test_of_several_that_need_a_file_one_computes_it(tmp_path, predicted, monkeypatch):
+    predict, model = feature_cache.predict, network()
+    monkeypatch.setattr(feature_cache, "predict", lambda *given: (time.sleep(0.1), predict(*given))[1])
+    threads = [threading.Thread(target=features_of, args=(tmp_path, model)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert predicted == [3, 3, 2]
 
 
 def test_an_interrupted_computation_loses_one_chunk(tmp_path, predicted, monkeypatch):

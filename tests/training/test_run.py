@@ -18,7 +18,7 @@ from hw2.models import registry
 from hw2.models.scratch import adapt_whitening
 from hw2.tasks import classification
 from hw2.training import run as training
-from hw2.training.run import build_model, with_data_counts
+from hw2.training.run import build_model, parent_folder, with_data_counts
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,18 @@ def test_figures_are_those_of_the_stored_predictions_and_of_the_stored_model(fin
     np.testing.assert_array_equal(test.labels, arrays["test_labels"])
     logits = model.predict(Batches(test.images, None, 250), verbose=0)
     np.testing.assert_allclose(logits, arrays["test_logits"], rtol=2e-3, atol=2e-3)
+
+
+def test_cost_is_that_of_all_epochs_and_of_the_features(finished):
+    folder, metrics = finished
+    cost, history = metrics["cost"], files.read_csv(folder / "results" / "small" / "history.csv")
+    chunks = [chunk for path in (folder / "data" / "cache").glob("*.json") for chunk in files.read_json(path)]
+    for key in ("seconds", "cpu_seconds"):
+        assert 0 < cost[f"feature_{key}"] == pytest.approx(sum(chunk[key] for chunk in chunks))
+        assert cost[key] == pytest.approx(sum(row[key] for row in history) + cost[f"feature_{key}"])
+    last = [row for row in history if row["phase"] == 2]
+    speed = sum(row["images"] for row in last) / sum(row["seconds"] for row in last)
+    assert cost["images_per_second"] == pytest.approx(speed)
 
 
 def test_a_run_killed_and_interrupted_ends_with_the_same_numbers(finished, tmp_path):
@@ -299,6 +311,10 @@ def test_a_network_that_could_not_be_stored_is_not_trained(tmp_path, monkeypatch
         with pytest.raises(TrainingError, match=words):
             run(tmp_path, TINY)
         assert runs.run_state(tmp_path / "results" / "small") == "missing"
+
+
+def test_a_run_starts_from_the_weights_of_its_own_seed(tmp_path):
+    assert parent_folder({"weights": "other", "seed": 2}, tmp_path) == tmp_path / "other-seed2"
 
 
 def test_force_trains_again(tiny, tmp_path):

@@ -246,7 +246,7 @@ def overview(runs, classifiers, segmenters):
     """
     if not runs.first((*classifiers, *segmenters)):
         return waiting(classifiers)
-    fig, axes = subplots(1, 2, figsize=(WIDTH, 2.75), width_ratios=(1.35, 1))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 3), width_ratios=(1.35, 1))
     labels = []
     for ax, names, figure in zip(axes, (classifiers, segmenters), ("accuracy", "iou"), strict=True):
         found = [run for name in names for run in runs.seeds(name) if runs.training_seconds(run)]
@@ -271,7 +271,7 @@ def overview(runs, classifiers, segmenters):
             ax.set_xlim(low / max(high / low, 4) ** (0.42 if figure == "accuracy" else 0.75), high * 1.3)
             values = [runs.get(run, f"test.{figure}") for run in found]
             reach = max(max(values) - min(values), 0.05)
-            ax.set_ylim(min(values) - 0.06 * reach, max(values) + 0.3 * reach)  # room for the names
+            ax.set_ylim(min(values) - 0.14 * reach, max(values) + 0.3 * reach)  # room for the names
     present = dict.fromkeys(family(run) for run in runs.first((*classifiers, *segmenters)))
     handles = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in present]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))

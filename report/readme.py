@@ -31,6 +31,7 @@ ROWS = (  # model in words, experiment, figure
     ("our own residual network", "scratch_residual", "test.accuracy"),
     ("our final network", "scratch_final", "test.accuracy"),
     ("three of them combined", "ensemble_scratch_final", "test.accuracy"),
+    ("two of them and VGG16 combined", "ensemble_mixed", "test.accuracy"),
     ("the book's encoder-decoder", "seg_book_transpose", "test.dataset.iou"),
     ("U-Net", "seg_unet_scratch", "test.dataset.iou"),
     ("U-Net on VGG16", "seg_unet_vgg16_bilinear", "test.dataset.iou"),

@@ -69,10 +69,13 @@ def load(folder, image_size=None):
     try:
         key = path, path.stat().st_mtime_ns, image_size  # after a retraining the file holds another model
         if key not in _models:
+            own_size = load(folder) if image_size else None
             with _loading:
                 if key not in _models:
-                    _models[key] = _load(path, image_size)
+                    _models[key] = _at_size(own_size, path, image_size) if image_size else _load(path)
         return _models[key]
+    except ModelError:
+        raise
     except Exception as error:  # Keras raises nearly every exception on a damaged or foreign file
         reason, *_ = str(error).splitlines() or [repr(error)]
         # the message is shown to visitors, whom folders do not concern
@@ -85,19 +88,24 @@ def load(folder, image_size=None):
         raise ModelError(f"The model of {shown.name} cannot be loaded ({reason}). Train it again: {command}") from error
 
 
-def _load(path, image_size):
+def _load(path):
     register_layers()
     model = keras.models.load_model(path, compile=False, safe_mode=True)
     if choose_precision() == "float32" and "mixed_" in (config := json.dumps(model.get_config())):
         # trained where 16 bits are fast; here they would be emulated, several times as slow
         model, trained = keras.Model.from_config(json.loads(re.sub(r"mixed_b?float16", "float32", config))), model
         model.set_weights(trained.get_weights())
-    if image_size:
-        config, trained = files.read_json(path.with_name(runs.CONFIG)), model
-        arguments = config["model_arguments"] | {"image_size": image_size}
-        model = registry.build(config["model"], config["data"]["classes"], **arguments)
-        model.set_weights(trained.get_weights())
     _predict(model, np.zeros((1, *model.input_shape[1:])))  # the first call compiles, which is part of loading
+    return model
+
+
+def _at_size(trained, path, image_size):
+    """Return the network of the run with the model file `path`, with the weights of `trained`, for another size."""
+    config = files.read_json(path.with_name(runs.CONFIG))
+    arguments = config["model_arguments"] | {"image_size": image_size}
+    model = registry.build(config["model"], config["data"]["classes"], **arguments)
+    model.set_weights(trained.get_weights())
+    _predict(model, np.zeros((2, *model.input_shape[1:])))  # compiled for an image and its mirror image
     return model
 
 

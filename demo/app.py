@@ -149,10 +149,10 @@ def parse_arguments(arguments=None):
         "--mcp", action="store_true", help="serve the endpoints as tools for language models too (MCP); default: off"
     )
     found = parser.parse_args(arguments)
-    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
-        parser.error(refused)
     if found.mcp and not importlib.util.find_spec("mcp"):
         parser.error("--mcp needs a package: python -m pip install -e '.[mcp]'")
+    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
+        parser.error(refused)
     return found
 
 

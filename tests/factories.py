@@ -13,7 +13,7 @@ from hw2.experiments.resolve import CIFAR100
 from hw2.experiments.schema import Phase, pick
 from hw2.metrics import segmentation
 from hw2.metrics.classification import figures_and_answers
-from hw2.metrics.combine import VIEWS, storable_logits
+from hw2.metrics.combine import MASK_VIEWS, VIEWS, storable_logits
 from hw2.models.registry import NETWORKS
 
 VOC2012 = {"source": "voc2012-subset", "sbd": False, "train": 663, "validation": 132, "test": 669}
@@ -85,7 +85,7 @@ def segmenter(config, *, iou=0.5, parameters=1000):
     }
     if "test_time_augmentation" in config["extras"]:
         keys = ("threshold", "network_iou", "validation", "test", "checkerboard")
-        figures["test_time_augmentation"] = {"mirror": {key: figures[key] for key in keys}}
+        figures["test_time_augmentation"] = {view: {key: figures[key] for key in keys} for view in MASK_VIEWS}
     return _metrics(config, figures, _cost(parameters))
 
 

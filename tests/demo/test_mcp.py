@@ -85,7 +85,8 @@ def test_it_is_off_by_default(serve, tmp_path):
 def test_the_package_is_named_where_it_is_missing(monkeypatch, capsys):
     import app
 
-    monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
+    find = app.importlib.util.find_spec
+    monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None if name == "mcp" else find(name))
     with pytest.raises(SystemExit):
         app.parse_arguments(["--mcp"])
     assert "pip install -e '.[mcp]'" in capsys.readouterr().err

@@ -132,7 +132,9 @@ def test_a_run_of_another_process_is_left_alone_and_the_figure_is_that_of_train_
         ended = subprocess.run(command(*options), capture_output=True, text=True)
     assert ended.returncode == 1 and "seg_baselines: another process is training it; repeat" in ended.stderr
     ended = subprocess.run(command(*options), capture_output=True, text=True)
-    assert ended.returncode == 0 and ended.stdout == f"seg_baselines: test IoU {iou:.2%} before, {iou:.2%} now\n"
+    where = tmp_path / "seg_baselines" / runs.METRICS
+    printed = f"seg_baselines: test IoU {iou:.2%} before, {iou:.2%} now; all figures: {where}\n"
+    assert ended.returncode == 0 and ended.stdout == printed
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")

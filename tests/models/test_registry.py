@@ -99,6 +99,7 @@ def test_number_formats_and_saving(name, policy, tmp_path):
     formats = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
     assert policy.removeprefix("mixed_") in formats
     assert {keras.backend.standardize_dtype(variable.dtype) for variable in model.weights} == {"float32"}
+    assert float16_file.why_unreadable(model) is None
     float16_file.round_kernels(model)
     float16_file.save(model, tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)

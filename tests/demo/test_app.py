@@ -324,7 +324,7 @@ def test_results(client, folder):
     accuracies = [row["Accuracy, %"] for row in board["classification"] if ", 5 classes" not in row["Data"]]
     assert accuracies == sorted(accuracies, reverse=True)
     assert [row["Run"] for row in board["segmentation"]] == [
-        *("seg_book_bilinear", "seg_book_transpose", "seg_classes", "seg_classes+mirror")
+        *("seg_book_bilinear", "seg_book_transpose", "seg_classes", "seg_classes+mirror", "seg_classes+mirror_scales")
     ]
     plot, caption = client.predict(["plain", "best"], "validation loss", api_name="/training_curves")
     assert {row[plot["columns"].index("run")] for row in plot["data"]} == {"plain", "best"}

@@ -38,7 +38,7 @@ def test_all_usable_models_are_listed_best_first(folder, models):
     assert set(keys) == {"plain", "best", "best+mirror", "best+mirror_shift", "few", "rehearsal", "both"}
     assert keys.index("best") < keys.index("plain") < keys.index("few") < keys.index("rehearsal")
     assert [key for key, model in models.items() if model.task == "segmentation"] == [
-        *("seg_book_bilinear", "seg_book_transpose", "seg_classes", "seg_classes+mirror")
+        *("seg_book_bilinear", "seg_book_transpose", "seg_classes", "seg_classes+mirror", "seg_classes+mirror_scales")
     ]
     assert [path.name for path in models["both"].members] == ["plain", "best"]
     metrics = runs.read_metrics(folder / "both")

@@ -25,10 +25,10 @@ from hw2.hardware import gpu_compute_capability, peak_memory_mib, reset_peak_mem
 from hw2.metrics.classification import figures_and_answers
 from hw2.metrics.segmentation import foreground_row
 from hw2.models import layers as faster
+from hw2.models.registry import build_model
 from hw2.runs import results_folder
 from hw2.tasks import TASKS
 from hw2.training.frozen import cut, inputs_of_phase, set_trainable
-from hw2.training.run import build_model
 from hw2.training.schedule import compile_for_phase
 
 ROOT = Path(__file__).resolve().parent.parent

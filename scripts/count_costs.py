@@ -30,8 +30,7 @@ def networks():
 def count():
     """Return `{key: {stage: [multiply_adds, values]}}` of all `networks`, see `hw2.models.cost.cost_of_stages`."""
     from hw2.models.cost import cost_of_stages
-    from hw2.models.registry import NETWORKS
-    from hw2.training.run import build_model
+    from hw2.models.registry import NETWORKS, build_model
 
     return {
         key: cost_of_stages(build_model(config, size), NETWORKS[config["model"]].stages)

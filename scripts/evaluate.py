@@ -89,8 +89,9 @@ def evaluate(folder, data_dir):
 
         from hw2.hardware import choose_precision, device_name
         from hw2.models import float16_file
+        from hw2.models.registry import build_model
         from hw2.training import interruption
-        from hw2.training.run import build_model, measure_and_write
+        from hw2.training.run import measure_and_write
 
         precision = choose_precision()
         keras.config.set_dtype_policy(precision)

@@ -101,9 +101,7 @@ def _load(path):
 
 def _at_size(trained, path, image_size):
     """Return the network of the run with the model file `path`, with the weights of `trained`, for another size."""
-    config = files.read_json(path.with_name(runs.CONFIG))
-    arguments = config["model_arguments"] | {"image_size": image_size}
-    model = registry.build(config["model"], config["data"]["classes"], **arguments)
+    model = registry.build_model(files.read_json(path.with_name(runs.CONFIG)), image_size)
     model.set_weights(trained.get_weights())
     _predict(model, np.zeros((2, *model.input_shape[1:])))  # compiled for an image and its mirror image
     return model

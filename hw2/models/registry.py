@@ -128,6 +128,12 @@ def build(name, num_classes, **arguments):
     return _function(network.builder)(num_classes, **{**network.arguments, **arguments})
 
 
+def build_model(config, image_size=None):
+    """Return a new model as `config` says, for images of `image_size` (None: the size in its arguments)."""
+    arguments = config["model_arguments"] | ({"image_size": image_size} if image_size else {})
+    return build(config["model"], config["data"]["classes"], **arguments)
+
+
 def load_imagenet_weights(name, model, data_dir):
     """Set the ImageNet weights of `model`, built as the network `name`.
 

@@ -97,8 +97,7 @@ def at_other_scales(config, model, data_dir):
     """Return a list of `(model, validation, test)`, one for each other image size of the view "mirror_scales"."""
     others = []
     for size in sizes_of_scales(config["model_arguments"]["image_size"])[1:]:
-        arguments = config["model_arguments"] | {"image_size": size}
-        other = registry.build(config["model"], config["data"]["classes"], **arguments)
+        other = registry.build_model(config, size)
         other.set_weights(model.get_weights())
         validation = splits.load_validation_masks(config["data"], data_dir, size)
         others.append((other, validation, splits.load_test_masks(config["data"], data_dir, size)))

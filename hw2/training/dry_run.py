@@ -13,12 +13,12 @@ from hw2.experiments.costs import image_counts, image_sizes, network_key
 from hw2.experiments.resolve import phases_of
 from hw2.hardware import choose_precision, peak_memory_mib, reset_peak_memory
 from hw2.models.cost import cost_of_stages
-from hw2.models.registry import NETWORKS
+from hw2.models.registry import NETWORKS, build_model
 from hw2.models.scratch import adapt_whitening
 from hw2.tasks import TASKS
 from hw2.training.checkpoint import Checkpoint, State
 from hw2.training.phase import train_phase
-from hw2.training.run import build_model, model_at_size
+from hw2.training.run import model_at_size
 
 
 def dry_run(config, precision=None):

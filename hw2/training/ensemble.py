@@ -124,6 +124,7 @@ def read_members(members, results_dir, budget):
 
 def _command_for_logits(folder, budget):
     """Return the command that gives the run in `folder` its logits: from its model, where that is stored."""
-    if runs.run_state(folder) == "finished" and (folder / runs.MODEL).exists():
+    finished = runs.run_state(folder) == "finished"
+    if finished and (folder / runs.MODEL).exists():
         return f"python scripts/evaluate.py {folder.name} --results {shlex.quote(str(folder.parent))}"
-    return training_command(folder, budget, force=runs.run_state(folder) == "finished")
+    return training_command(folder, budget, force=finished)

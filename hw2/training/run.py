@@ -17,6 +17,7 @@ from hw2.experiments.schema import run_name, training_command
 from hw2.hardware import choose_precision, device_name, peak_memory_mib, reset_peak_memory
 from hw2.models import float16_file, registry
 from hw2.models.cost import multiply_adds
+from hw2.models.registry import build_model
 from hw2.models.scratch import adapt_whitening
 from hw2.tasks import TASKS
 from hw2.training import distillation
@@ -202,12 +203,6 @@ def retrained(results_dir, teachers, parent=None, started_from=None):
     return {
         folder.name: role for folder, (role, when) in used.items() if runs.finished_when(folder) not in (None, when)
     }
-
-
-def build_model(config, image_size=None):
-    """Return a new model as `config` says, for images of `image_size` (None: the size in its arguments)."""
-    arguments = config["model_arguments"] | ({"image_size": image_size} if image_size else {})
-    return registry.build(config["model"], config["data"]["classes"], **arguments)
 
 
 def require_storable(model, config):

@@ -15,8 +15,7 @@ from hw2.experiments import EXPERIMENTS, costs
 from hw2.experiments.resolve import resolve, seeds_of
 from hw2.experiments.schema import Experiment, Phase
 from hw2.models.cost import cost_of_stages, multiply_adds
-from hw2.models.registry import NETWORKS
-from hw2.training.run import build_model
+from hw2.models.registry import NETWORKS, build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("count_costs", ROOT / "scripts" / "count_costs.py")

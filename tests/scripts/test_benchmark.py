@@ -10,7 +10,7 @@ import pytest
 from hw2 import files
 from hw2.experiments.resolve import phases_of, resolve
 from hw2.models import layers as faster
-from hw2.training.run import build_model
+from hw2.models.registry import build_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 

@@ -272,7 +272,7 @@ def test_mirrored_probabilities_are_averaged(classes):
 
 
 def test_probabilities_of_several_sizes_are_averaged_at_the_first():
-    """A mask of bands is that of scipy's mean: the larger map is scaled down to the size of the first."""
+    """The larger map is scaled down to the size of the first."""
     rng = np.random.default_rng(0)
     models, sizes, maps = [], [], []
     for size in (32, 64):

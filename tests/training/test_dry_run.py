@@ -7,8 +7,8 @@ from small_runs import SCRATCH, VGG16
 from hw2.data.batches import Batches
 from hw2.experiments import costs
 from hw2.experiments.resolve import resolve
+from hw2.models.registry import build_model
 from hw2.training.dry_run import dry_run
-from hw2.training.run import build_model
 
 
 @pytest.fixture

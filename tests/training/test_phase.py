@@ -1,4 +1,4 @@
-"""The rules of a phase, with made-up figures in place of training."""
+"""The rules of a phase, with made-up figures and no training."""
 
 import itertools
 from types import SimpleNamespace

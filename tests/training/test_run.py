@@ -15,10 +15,11 @@ from hw2.data.batches import Batches
 from hw2.errors import ResultsError, TrainingError
 from hw2.metrics.classification import classification_figures
 from hw2.models import registry
+from hw2.models.registry import build_model
 from hw2.models.scratch import adapt_whitening
 from hw2.tasks import classification
 from hw2.training import run as training
-from hw2.training.run import build_model, parent_folder, with_data_counts
+from hw2.training.run import parent_folder, with_data_counts
 
 
 @pytest.fixture(scope="module")

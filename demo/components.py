@@ -30,10 +30,11 @@ NOT_READABLE = {"print_exception": False, "title": "Not readable"}
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
 WEBCAM = gr.WebcamOptions(mirror=True)
 
-# On a phone the answer is below the inputs, outside the view.
+# On a phone the answer is below the inputs, outside the view. Only a press of the button asks for it there.
 TO_THE_ANSWER = """() => {
     const answer = [...document.querySelectorAll(".answer, .figures")].find((found) => found.offsetParent);
-    if (answer && innerWidth <= 640) answer.scrollIntoView({ block: "start", behavior: "smooth" });
+    if (hw2.pressed && answer && innerWidth <= 640) answer.scrollIntoView({ block: "start", behavior: "smooth" });
+    hw2.pressed = false;
 }"""
 
 
@@ -243,21 +244,22 @@ def connect(
     """Call `run` at a press of the button, at a call of the endpoint, and unasked while there is a picture: when the
     tab is opened, when one of the `changes` happens, and when the picture changes while the tab is open.
 
-    inputs: `picture` and the list of models first. state: further inputs of `run` that only unasked calls pass.
-    correct: JavaScript that corrects the other inputs, an array `rest`, before an unasked call. first: {component:
+    inputs: `picture` and the list of models first. state: further inputs of `run` that only calls of the page pass.
+    correct: JavaScript that corrects the other inputs, an array `rest`, before a call of the page. first: {component:
     value}, the values of components that another picture resets.
 
-    Gradio's page repeats a whole event, with all that listens to it, when one listener in the mode "always_last" has
-    been called meanwhile: two of them call each other for ever. So the picture's own event changes a hidden text, one
-    of each tab, which has one listener. It also ignores the second event that the page sends for each upload.
+    Whatever asks for an answer changes one hidden text, and the page answers its change: one call at a time, the last
+    one with the inputs of then. Of calls of several listeners, an early one could end last, and would then replace the
+    answer for the picture on show. (Gradio's page also repeats a whole event, with all that listens to it, when one
+    listener in the mode "always_last" has been called meanwhile: two of them call each other for ever.)
     """
     common = {"outputs": outputs, "concurrency_id": "models", "concurrency_limit": 2}
     blank = [None] * len(outputs)
     hidden = {"api_visibility": "private", "show_progress": "hidden"}
 
-    def if_there_is_a_picture(*values):
-        # without one, nothing is blanked: this may end after the call for a picture that was chosen meanwhile
-        if not values[0]:
+    def answer(asked, *values):
+        # without a picture, nothing is blanked: its removal has done so
+        if not asked:
             return [gr.skip()] * len(outputs)
         try:
             return run(*values)
@@ -267,36 +269,34 @@ def connect(
             return blank
 
     picture.clear(lambda: blank, outputs=outputs, queue=False, **hidden)
-    to_answer = gr.Textbox("", visible="hidden")  # the picture's path while the tab is open
+    question = gr.Textbox("", visible="hidden")  # empty without a picture and while the tab is closed
     first = first or {}
+    # the page sends this event twice for each upload
     picture.change(
         None,
-        [picture, to_answer],
-        [to_answer, *first],
-        js=f"(picture, before) => {{ const path = hw2.isOpen('{tab.id}') && picture ? picture.path : ''; "
-        f"return path === before ? undefined : [path, ...{json.dumps(list(first.values()))}]; }}",
+        picture,
+        [question, *first],
+        js=f"(picture) => hw2.isAbout('{tab.id}', picture) ? undefined : [hw2.ask('{tab.id}', picture), "
+        f"...{json.dumps(list(first.values()))}]",
         **AT_ONCE,
     )
-
-    public = button.click(run, inputs, **common, api_name=api_name, api_description=description)
-    events = [public]
-    for triggers in ([to_answer.change], [tab.select, *changes]):
-        event = gr.on(
-            triggers,
-            if_there_is_a_picture,
-            [*inputs, *state],
-            js=f"(picture, ...rest) => {{ {correct} return [hw2.isOpen('{tab.id}') ? picture : null, ...rest]; }}",
-            trigger_mode="always_last",
-            show_progress="minimal",
-            api_visibility="private",
-            **common,
-        )
-        events.append(event)
-    for event in events:
-        event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
-        # by the page itself: an answer of the server could arrive after the answer for the next picture, and blank that
-        event.failure(None, None, outputs, js=f"() => {json.dumps(blank)}", **AT_ONCE)
-    public.success(None, js=TO_THE_ANSWER, **hidden)
+    gr.on([tab.select, *changes], None, picture, question, js=f"(picture) => hw2.ask('{tab.id}', picture)", **AT_ONCE)
+    button.click(None, picture, question, js=f"(picture) => hw2.press('{tab.id}', picture)", **AT_ONCE)
+    event = question.change(
+        answer,
+        [question, *inputs, *state],
+        js=f"(question, picture, ...rest) => {{ {correct} return [question, picture, ...rest]; }}",
+        trigger_mode="always_last",
+        show_progress="minimal",
+        api_visibility="private",
+        **common,
+    )
+    event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
+    event.success(None, js=TO_THE_ANSWER, **hidden)
+    # by the page itself: an answer of the server could arrive after the answer for the next picture, and blank that
+    event.failure(None, None, outputs, js=f"() => {json.dumps(blank)}", **AT_ONCE)
+    # the endpoint belongs to an event of the page, although none calls it there
+    gr.Button(visible=False).click(run, inputs, **common, api_name=api_name, api_description=description)
 
 
 def rehearsal_note(model):

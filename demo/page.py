@@ -49,7 +49,20 @@ window.hw2 = {
     examples: EXAMPLES,
     example: null,
     open: "classify",
+    questions: 0,
+    about: {},
+    pressed: false,
     isOpen(id) { return hw2.open === id; },
+    // what a tab asks for: a text that differs from the one before, so that the server is called
+    ask(id, picture) {
+        hw2.about[id] = hw2.isOpen(id) && picture ? picture.path : null;
+        return hw2.about[id] === null ? "" : `${++hw2.questions} ${picture.path}`;
+    },
+    isAbout(id, picture) { return !!picture && hw2.about[id] === picture.path; },
+    press(id, picture) {
+        hw2.pressed = true;
+        return hw2.ask(id, picture || { path: "" }); // the server says what is missing
+    },
     opened() {
         const asked = new URLSearchParams(location.search).get("example");
         hw2.example = hw2.examples.includes(asked) ? asked : hw2.examples[0];
@@ -62,11 +75,17 @@ window.hw2 = {
         return { __type__: "update", selected: tab };
     },
     link(tab, model) {
-        if (!hw2.isOpen(tab)) return;
+        if (hw2.isOpen(tab)) hw2.show({ tab, model, example: hw2.example });
+    },
+    show(parts) {
         const query = new URLSearchParams(location.search);
-        for (const [name, value] of Object.entries({ tab, model, example: hw2.example }))
-            value ? query.set(name, value) : query.delete(name);
+        for (const [name, value] of Object.entries(parts)) value ? query.set(name, value) : query.delete(name);
         history.replaceState(null, "", "?" + query);
+    },
+    // a picture of the visitor's own has no link, also where it is an example's file and its answer stands already
+    ownPicture() {
+        hw2.example = null;
+        hw2.show({ example: null });
     },
     enter(id, hidden) {
         hw2.open = id;
@@ -214,7 +233,7 @@ def build(found, results_dir, *, report=False, max_upload_mb=20, share=False):
                     "Picture", height=280, elem_id="picture", webcam_options=components.WEBCAM
                 )
                 for event in (picture.upload, picture.clear):
-                    event(None, js="() => { hw2.example = null; }", api_visibility="private")
+                    event(None, js="() => hw2.ownPicture()", **components.AT_ONCE)
                 components.gallery(picture, components.KNOWN, "Examples")
                 components.gallery(picture, components.UNKNOWN, "Not among the 100 classes: watch it guess")
             with gr.Column(scale=8, min_width=300), gr.Tabs(elem_id="tabs") as tabs:

@@ -63,7 +63,10 @@ def classifiers_part(container, picture, models):
     )
     event.success(None, js="() => hw2.link('compare')", **components.AT_ONCE)
     waiting = components.waiting("The answers appear one by one.")
-    picture.change(None, None, [text, table], js=f"() => [{json.dumps(waiting)}, null]", **components.AT_ONCE)
+    # without its end, the rest of the answers for this picture would stand beside the next one
+    picture.change(
+        None, None, [text, table], js=f"() => [{json.dumps(waiting)}, null]", cancels=event, **components.AT_ONCE
+    )
 
 
 def votes(rows, titles, total, broken):

@@ -167,7 +167,6 @@ def tab(container, picture, models):
             "(picture, truth, of) => truth && picture && ['', picture.path].includes(of || '') ? "
             "[undefined, picture.path] : [null, '']",
         ),
-        (picture.change, None, file, "() => ({ __type__: 'update', value: null, visible: false })"),
     ):
         trigger(None, sent, changed, js=script, **components.AT_ONCE)
     components.connect(
@@ -191,7 +190,7 @@ def tab(container, picture, models):
         state=[truth_of],
         correct=WITHIN_THE_RANGE,
     )
-    full.click(
+    cutting = full.click(
         cut_out,
         [picture, model, threshold, background, backdrop],
         file,
@@ -201,6 +200,15 @@ def tab(container, picture, models):
         api_description="Cut out the foreground of an image at the size of the file (at most 6,000 pixels a side). "
         "Give the key of a model (see /models), the threshold on the probability, and the background. Returns the "
         "file.",
+    )
+    # a cut-out of the picture before is not awaited any longer
+    picture.change(
+        None,
+        None,
+        file,
+        js="() => ({ __type__: 'update', value: null, visible: false })",
+        cancels=cutting,
+        **components.AT_ONCE,
     )
 
     background.input(lambda chosen: gr.update(visible=chosen == PICTURE), background, backdrop, **components.AT_ONCE)

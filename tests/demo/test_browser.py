@@ -231,6 +231,83 @@ def test_the_picture_shows_while_its_answer_is_computed(view, monkeypatch):
     view.locator(".figures:visible dd").first.wait_for()
 
 
+@pytest.fixture
+def held(monkeypatch):
+    """Return a function that holds the next call of a function of a module until the event that it returns is set."""
+
+    def hold(module, name):
+        release, function, held = threading.Event(), getattr(module, name), []
+
+        def called(*values):
+            if not held:
+                held.append(values)
+                assert release.wait(WAIT / 1000)
+            return function(*values)
+
+        monkeypatch.setattr(module, name, called)
+        return release
+
+    return hold
+
+
+def test_the_answer_for_an_earlier_picture_does_not_replace_a_later_one(view, held):
+    from hw2.inference import predict
+
+    seen = view.get_by_alt_text("The picture as the network receives it, 32 x 32 pixels")
+    answer(view).first.wait_for()
+    release = held(predict, "classify")
+    choose(view, "Model", "Plain")
+    view.wait_for_timeout(200)  # the call that is held has begun
+    upload(view, "#picture", CAT)
+    view.wait_for_timeout(1500)
+    release.set()
+    view.wait_for_function("() => document.querySelector('img[alt$=\"32 x 32 pixels\"]')?.src.includes('/cat-')")
+    view.wait_for_timeout(1500)
+    assert "/cat-" in seen.get_attribute("src") and "model=plain" in view.url
+
+
+def test_the_table_of_all_models_belongs_to_the_picture_on_show(view, held):
+    from hw2.inference import predict
+
+    answer(view).first.wait_for()
+    open_tab(view, "Compare")
+    view.get_by_text("Agreement of the two masks").wait_for()
+    release = held(predict, "classify")
+    view.get_by_role("button", name="Classify with all models").click()
+    view.wait_for_timeout(500)
+    view.get_by_role("button", name="Example: sea").first.click()
+    view.wait_for_function("() => location.search.includes('example=sea')")
+    release.set()
+    view.wait_for_timeout(1500)
+    assert view.get_by_role("table", name="Answers").count() == 0
+
+
+def test_the_full_size_cut_out_belongs_to_the_picture_on_show(view, held):
+    import store
+
+    answer(view).first.wait_for()
+    open_tab(view, "Segment")
+    view.locator(".figures:visible dd").first.wait_for()
+    release = held(store.decoder, "read_image")
+    view.get_by_role("button", name="Cut out at full size").click()
+    view.wait_for_timeout(500)
+    view.get_by_role("button", name="Example: coins").first.click()
+    view.wait_for_function("() => location.search.includes('example=coins')")
+    release.set()
+    view.wait_for_timeout(1500)
+    assert view.get_by_text("full-size-cut-out").count() == 0
+
+
+def test_a_press_without_a_picture_says_what_is_missing(view):
+    answer(view).first.wait_for()
+    view.get_by_role("button", name="Remove Image").first.click()
+    answer(view).first.wait_for(state="detached")
+    view.get_by_role("button", name="Classify", exact=True).click()
+    view.get_by_text("Choose an image first.").wait_for()
+    view.get_by_role("button", name="Example: sea").first.click()
+    answer(view).first.wait_for()
+
+
 # A server whose stream the test feeds, and the page's script on top of it.
 FAKE_SERVER = """() => {
     window.streams = [];

@@ -250,6 +250,15 @@ def held(monkeypatch):
     return hold
 
 
+def test_a_file_of_an_example_that_is_uploaded_has_no_link(visit):
+    view = visit(query="?tab=segment&example=aeroplane")
+    view.locator(".figures:visible dd").first.wait_for()
+    assert "example=aeroplane" in view.url
+    upload(view, "#picture", PLANE)  # the server keeps it under the example's own path, so nothing is answered anew
+    view.wait_for_function("() => !location.search.includes('example=')")
+    view.locator(".figures:visible dd").first.wait_for()
+
+
 def test_the_answer_for_an_earlier_picture_does_not_replace_a_later_one(view, held):
     from hw2.inference import predict
 
@@ -353,7 +362,7 @@ def test_the_reply_to_a_call_does_not_overtake_the_end_of_the_stream(browser, ad
 
 
 @BOTH
-def test_segment(view):
+def test_segment(view, tmp_path):
     """The picture serves this tab too; the answer follows the keyboard, and a number while it is typed."""
     answer(view).first.wait_for()
     view.get_by_role("button", name="Example: aeroplane").first.click()
@@ -384,10 +393,12 @@ def test_segment(view):
     assert number.input_value() != "0.99"
     finish(view, "segment-classes")
 
-    upload(view, "#picture", PLANE)
-    view.wait_for_function("() => !location.search.includes('example=')")  # the answer is that to the upload,
-    view.wait_for_timeout(1000)  # and the mask of the picture before it is gone, which would take the next one along
-    view.locator(".figures:visible dd").first.wait_for()
+    photograph = tmp_path / "photograph.jpg"
+    shutil.copy(PLANE, photograph)
+    upload(view, "#picture", str(photograph))
+    # the answer is that to the upload, and what came with the picture before it is gone
+    view.locator("img[alt='The foreground on the chosen background'][src*='/photograph-']").wait_for()
+    assert "example=" not in view.url
     view.get_by_role("button", name="Compare with a mask of your own").click()
     upload(view, "#segment-truth", PLANE_MASK)
     dice = view.locator(".figures:visible").get_by_text("Dice")

@@ -291,6 +291,8 @@ def connect(
         api_visibility="private",
         **common,
     )
+    # the picture may have been removed while this was computed
+    event.success(None, question, outputs, js=f"(question) => question ? undefined : {json.dumps(blank)}", **AT_ONCE)
     event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
     event.success(None, js=TO_THE_ANSWER, **hidden)
     # by the page itself: an answer of the server could arrive after the answer for the next picture, and blank that

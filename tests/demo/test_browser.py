@@ -275,6 +275,21 @@ def test_the_answer_for_an_earlier_picture_does_not_replace_a_later_one(view, he
     assert "/cat-" in seen.get_attribute("src") and "model=plain" in view.url
 
 
+def test_the_answer_for_a_picture_that_was_removed_meanwhile_is_not_shown(view, held):
+    from hw2.inference import predict
+
+    answer(view).first.wait_for()
+    release = held(predict, "classify")
+    choose(view, "Model", "Plain")
+    view.wait_for_timeout(200)
+    view.get_by_role("button", name="Remove Image").first.click()
+    answer(view).first.wait_for(state="detached")
+    release.set()
+    view.wait_for_function("() => location.search.includes('model=plain')")  # the answer has arrived
+    view.wait_for_timeout(1000)
+    assert answer(view).count() == 0
+
+
 def test_the_table_of_all_models_belongs_to_the_picture_on_show(view, held):
     from hw2.inference import predict
 

@@ -268,7 +268,9 @@ def connect(
             gr.Warning(error.message, title=error.title)
             return blank
 
-    picture.clear(lambda: blank, outputs=outputs, queue=False, **hidden)
+    # by the page itself: an answer of the server could arrive after the answer for the next picture, and blank that
+    blanked = json.dumps(blank)
+    picture.clear(None, None, outputs, js=f"() => {blanked}", **AT_ONCE)
     question = gr.Textbox("", visible="hidden")  # empty without a picture and while the tab is closed
     first = first or {}
     # the page sends this event twice for each upload
@@ -292,11 +294,10 @@ def connect(
         **common,
     )
     # the picture may have been removed while this was computed
-    event.success(None, question, outputs, js=f"(question) => question ? undefined : {json.dumps(blank)}", **AT_ONCE)
+    event.success(None, question, outputs, js=f"(question) => question ? undefined : {blanked}", **AT_ONCE)
     event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
     event.success(None, js=TO_THE_ANSWER, **hidden)
-    # by the page itself: an answer of the server could arrive after the answer for the next picture, and blank that
-    event.failure(None, None, outputs, js=f"() => {json.dumps(blank)}", **AT_ONCE)
+    event.failure(None, None, outputs, js=f"() => {blanked}", **AT_ONCE)
     # the endpoint belongs to an event of the page, although none calls it there
     gr.Button(visible=False).click(run, inputs, **common, api_name=api_name, api_description=description)
 

@@ -210,27 +210,6 @@ def test_a_tab_that_is_opened_before_the_link_is_followed_stays_open(visit):
     assert view.locator(".about").is_visible() and not view.locator("#picture").is_visible()
 
 
-def test_the_picture_shows_while_its_answer_is_computed(view, monkeypatch):
-    from hw2.inference import predict
-
-    release, segment = threading.Event(), predict.segment
-
-    def wait(*values):
-        assert release.wait(WAIT / 1000)
-        return segment(*values)
-
-    monkeypatch.setattr(predict, "segment", wait)
-    answer(view).first.wait_for()
-    view.get_by_role("button", name="Example: coins").first.click()
-    open_tab(view, "About")
-    view.locator("#picture").wait_for(state="hidden")
-    open_tab(view, "Segment")
-    view.locator("#picture").wait_for()
-    assert view.locator(".figures:visible dd").count() == 0
-    release.set()
-    view.locator(".figures:visible dd").first.wait_for()
-
-
 @pytest.fixture
 def held(monkeypatch):
     """Return a function that holds the next call of a function of a module until the event that it returns is set."""
@@ -248,6 +227,21 @@ def held(monkeypatch):
         return release
 
     return hold
+
+
+def test_the_picture_shows_while_its_answer_is_computed(view, held):
+    from hw2.inference import predict
+
+    release = held(predict, "segment")
+    answer(view).first.wait_for()
+    view.get_by_role("button", name="Example: coins").first.click()
+    open_tab(view, "About")
+    view.locator("#picture").wait_for(state="hidden")
+    open_tab(view, "Segment")
+    view.locator("#picture").wait_for()
+    assert view.locator(".figures:visible dd").count() == 0
+    release.set()
+    view.locator(".figures:visible dd").first.wait_for()
 
 
 def test_a_file_of_an_example_that_is_uploaded_has_no_link(visit):

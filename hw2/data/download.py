@@ -37,12 +37,13 @@ def ensure(archive, data_dir):
     The archive is unpacked beside its destination and renamed into place at the end, so an existing folder is complete.
     An archive that the user put into `data_dir` is used if its digest is right.
     Raises DataError without network, for a wrong digest and for a full disk; the message says how to put the file there
-    by hand.
+    by hand. Raises it too if `data_dir` lies within the unpacked archive.
     """
     data_dir = Path(data_dir)
     folder = data_dir / archive.extracts_to
     if folder.exists():
         return folder
+    refuse_a_folder_too_deep(archive, data_dir)
     try:
         with alone(data_dir, archive.name):
             if folder.exists():  # another process has unpacked it meanwhile
@@ -58,6 +59,14 @@ def ensure(archive, data_dir):
             "folder with --data-dir. The part that has been downloaded is kept."
         ) from error
     return folder
+
+
+def refuse_a_folder_too_deep(archive, data_dir):
+    """Raise DataError if `data_dir` lies within the unpacked archive, which would be downloaded into itself."""
+    here, top = data_dir.resolve(), Path(archive.extracts_to).parts[0]
+    for parent in here.parents:
+        if here.is_relative_to(parent / top) and (parent / archive.extracts_to).exists():
+            raise DataError(f"{data_dir} lies within a data set. Name the folder above: --data-dir {parent}")
 
 
 def alone(data_dir, name):

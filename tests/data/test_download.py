@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import http.client
@@ -101,6 +102,18 @@ def test_downloads_checks_and_unpacks_once(serve, tmp_path):
     assert (folder / "a.bin").read_bytes() == bytes(range(256)) * 400
     assert download.ensure(archive(server.url), tmp_path) == folder and len(server.asked) == 1
     assert stored(tmp_path) == ["set", "set.tar.gz"]
+
+
+@pytest.mark.parametrize("inside", ["devkit", "devkit/set", "devkit/set/images"])
+def test_a_folder_within_the_data_set_is_not_filled_with_another_copy(serve, tmp_path, inside):
+    server = serve()
+    voc = dataclasses.replace(archive(server.url), extracts_to="devkit/set")
+    (tmp_path / "devkit" / "set").mkdir(parents=True)
+    with pytest.raises(DataError, match=f"--data-dir {tmp_path}$"):
+        download.ensure(voc, tmp_path / inside)
+    with pytest.raises(DataError, match="holds no folder"):  # a folder beside it is another data folder
+        download.ensure(voc, tmp_path / "other")
+    assert server.asked == [None]
 
 
 def test_two_at_once_download_once(serve, tmp_path):

@@ -40,6 +40,9 @@ def train_phase(
         validation_inputs, task.targets(validation.labels, config), prediction_batch_size(trained)
     )
     compile_for_phase(trained, phase, steps, *task.loss_and_metric(phase, config))
+    if keras.backend.backend() == "jax":
+        # else `fit` takes its first batch to build the metrics, and Keras then serves those prefetched after it twice
+        trained.test_on_batch(*validation_batches[0])
     checkpoint.restore_optimizer(trained.optimizer)
     best = checkpoint.best_weights()
     callbacks = [keras.callbacks.TerminateOnNaN(), interruption.StopBetweenBatches(), *progress_callbacks(steps)]

@@ -1,8 +1,12 @@
 """Whole runs of a small network on synthetic data: what they leave, weights of another run, refusals."""
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -110,6 +114,31 @@ def test_a_run_killed_and_interrupted_ends_with_the_same_numbers(finished, tmp_p
     assert files.read_csv(folder / "history.csv")[-1]["phase"] == 2
     run(tmp_path, VGG16)
     assert_same(outcome(finished[0]), outcome(tmp_path))
+
+
+ON_JAX = """
+import sys
+from pathlib import Path
+import keras, pytest
+from small_runs import TINY, interrupt_at, outcome, run
+from training.test_run import assert_same
+assert keras.backend.backend() == "jax"
+config = TINY | {"phases": [TINY["phases"][0] | {"batch_size": 8}]}
+run(Path("whole"), config)
+with pytest.raises(KeyboardInterrupt):
+    run(Path("stopped"), config, log=interrupt_at("epoch 2/3"))
+run(Path("stopped"), config)
+assert_same(outcome(Path("whole")), outcome(Path("stopped")))
+"""
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers_on_jax(tmp_path):
+    """There, Keras builds its metrics from the first batch of an epoch, which must not change the batches."""
+    pytest.importorskip("jax", reason="jax is an extra: pip install -e '.[test]'")
+    tests = Path(__file__).resolve().parents[1]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    done = subprocess.run([sys.executable, "-c", ON_JAX], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_commit_is_that_of_the_code_that_trained(tmp_path, monkeypatch):

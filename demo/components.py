@@ -295,7 +295,8 @@ def connect(
     )
     # the picture may have been removed while this was computed
     event.success(None, question, outputs, js=f"(question) => question ? undefined : {blanked}", **AT_ONCE)
-    event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
+    if len(inputs) > 1:
+        event.success(None, inputs[1], js=f"(model) => hw2.link('{tab.id}', model)", **hidden)
     event.success(None, js=TO_THE_ANSWER, **hidden)
     event.failure(None, None, outputs, js=f"() => {blanked}", **AT_ONCE)
     # the endpoint belongs to an event of the page, although none calls it there

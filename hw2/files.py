@@ -36,9 +36,19 @@ def atomic_path(path):
 
 
 def write_json(path, value):
-    """Write `value` as indented JSON. Raises ValueError for NaN and infinity, which JSON cannot represent."""
+    """Write `value` as indented JSON, NumPy's numbers as numbers.
+
+    Raises ValueError for NaN and infinity, which JSON cannot represent.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False, default=_numpy_number) + "\n")
+
+
+def _numpy_number(value):
+    """Return a NumPy number as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written as JSON")
 
 
 def read_json(path):

@@ -28,9 +28,11 @@ CHAPTERS = {
 }
 # Experiments whose figures compare with each other: of a hundred classes, and of foreground against background.
 CLASSIFIERS = tuple(
-    name for name in (*vgg16.EXPERIMENTS, *scratch.EXPERIMENTS, *ensembles.EXPERIMENTS) if "classes" not in name
+    name
+    for name, entry in (vgg16.EXPERIMENTS | scratch.EXPERIMENTS | ensembles.EXPERIMENTS).items()
+    if getattr(entry, "num_classes", 100) == 100  # an ensemble has no such field
 )
-SEGMENTERS = tuple(name for name in segmentation.EXPERIMENTS if name != "seg_baselines" and "classes" not in name)
+SEGMENTERS = tuple(name for name, entry in segmentation.EXPERIMENTS.items() if getattr(entry, "num_classes", None) == 2)
 
 
 class Runs:

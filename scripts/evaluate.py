@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from hw2 import backend, files, runs
@@ -46,6 +47,8 @@ def main():
             why = error
         except OSError as error:
             why = f"{with_path(error, arguments.results / name)}. Free some space there, and repeat the command."
+        except Exception:
+            why = traceback.format_exc()
         else:
             (figure, old), (_, new) = main_figure(before), main_figure(after)
             written = arguments.results / name / runs.METRICS
@@ -62,7 +65,9 @@ def evaluate(folder, data_dir):
     import filelock
 
     if runs.run_state(folder) != "finished":
-        raise ResultsError(f"{folder} holds no finished run. Check the name, or train it: python scripts/train_all.py")
+        raise ResultsError(
+            f"{folder} holds no finished run. Check the name and --results, or train it: python scripts/train_all.py"
+        )
     with filelock.FileLock(folder / runs.LOCK, timeout=0):
         clean_up(folder)
         runs.refuse_damage(folder, digests=True)
@@ -150,6 +155,8 @@ def parse_arguments():
     arguments = parser.parse_args()
     if refused := backend.refusal(arguments.backend):
         parser.error(refused)
+    if arguments.results and not arguments.results.is_dir():
+        parser.error(f"--results: there is no folder {arguments.results}")
     arguments.results = arguments.results or runs.results_folder(ROOT / "results")
     return arguments
 

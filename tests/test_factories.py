@@ -1,5 +1,6 @@
 """The made-up metrics of the tests have the keys and types that committed runs have."""
 
+import sys
 from pathlib import Path
 
 import factories
@@ -12,6 +13,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 RUNS = sorted(path.parent for budget in ("cpu", "gpu") for path in RESULTS.glob(f"{budget}/*/{runs.FINAL}"))
 # Absent from runs that were trained before these were recorded.
 OPTIONAL = {"cost.feature_cpu_seconds", "examples.worst_large", "teachers"}
+# Names of metrics that committed runs get when they are next measured or trained, wherever they stand in the record.
+RECENT = set()
 
 
 def unlike(made, found, where=""):
@@ -21,7 +24,7 @@ def unlike(made, found, where=""):
             return unlike(next(iter(made.values())), next(iter(found.values())), f"{where}.*")
         places = {key: f"{where}.{key}".lstrip(".") for key in (*made, *found)}
         missing = [places[key] for key in made.keys() ^ found.keys()]
-        return [place for place in missing if place not in OPTIONAL] + [
+        return [place for place in missing if place not in OPTIONAL and place.rpartition(".")[2] not in RECENT] + [
             place for key in made.keys() & found.keys() for place in unlike(made[key], found[key], places[key])
         ]
     if isinstance(made, list) and isinstance(found, list):
@@ -68,8 +71,10 @@ def make(config, extras, folder):
     return ensemble.run("both", config, results_dir=folder)
 
 
-def test_a_different_key_or_type_is_found():
+def test_a_different_key_or_type_is_found(monkeypatch):
     made = {"a": {"b": 1.0, "c": None}, "events": [], "members": {"x": {"weight": 1}}}
     assert unlike(made, {"a": {"b": 2, "c": "text"}, "events": [{"epoch": 1}], "members": {"y": {"weight": 0.5}}}) == []
     found = {"a": {"b": "2", "d": 1}, "events": [], "members": {"x": {"share": 1}}}
     assert sorted(unlike(made, found)) == ["a.b", "a.c", "a.d", "members.*.share", "members.*.weight"]
+    monkeypatch.setattr(sys.modules[__name__], "RECENT", {"c", "share"})
+    assert sorted(unlike(made, found)) == ["a.b", "a.d", "members.*.weight"]

@@ -31,6 +31,13 @@ def test_json_csv_and_arrays_come_back(tmp_path):
     np.testing.assert_array_equal(read["indices"], [3, 1])
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    files.write_json(tmp_path / "a.json", {"f1": np.float32(0.5), "n": np.int64(3), "good": np.bool_(True)})
+    assert files.read_json(tmp_path / "a.json") == {"f1": 0.5, "n": 3, "good": True}
+    with pytest.raises(TypeError, match=r"array\(\[1\]\) cannot be written as JSON"):
+        files.write_json(tmp_path / "b.json", {"all": np.array([1])})
+
+
 def test_not_a_number_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "a.json", {"loss": float("nan")})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,8 @@ def check(entries):
 
     entries: {name: Experiment, Baselines or Ensemble}.
     """
+    for name, entry in entries.items():
+        _check_name_and_seeds(name, entry)
     classifiers = [
         run_name(name, seed)
         for name, entry in entries.items()
@@ -169,6 +172,7 @@ def check(entries):
     ]
     for name, entry in entries.items():
         if isinstance(entry, Ensemble):
+            _several(name, "members", entry.members)
             for member in entry.members:
                 _one_of(name, "member", member, classifiers)
         if not isinstance(entry, Experiment):
@@ -191,6 +195,13 @@ def check(entries):
             and parent.seeds >= entry.seeds
         ]
         _one_of(name, "weights", entry.weights, (None, *pretrained, *parents))
+        for field in ("teachers", "extras"):
+            _several(name, field, getattr(entry, field))
+        _in_range(name, "teacher_share", entry.teacher_share, 0, 1)
+        if entry.task == "segmentation":
+            _one_of(name, "num_classes", entry.num_classes, (2, 21))
+        elif type(entry.num_classes) is not int or not 2 <= entry.num_classes <= 100:
+            raise EntryError(f"The entry {name!r} sets num_classes = {entry.num_classes!r}; it takes 2 to 100.")
         for teacher in entry.teachers:
             _one_of(name, "teacher", teacher, classifiers if entry.task == "classification" else ())
         for extra in entry.extras:
@@ -219,6 +230,8 @@ def _check_phase(name, task, network, phase):
             raise EntryError(f"The entry {name!r} sets {field} = {phase[field]!r}, which is no positive whole number.")
     if not isinstance(phase["learning_rate"], int | float) or not 0 < phase["learning_rate"] < math.inf:
         raise EntryError(f"The entry {name!r} sets learning_rate = {phase['learning_rate']!r}, no positive number.")
+    for field, most in (("weight_decay", math.inf), ("warmup", 1), ("label_smoothing", 1), ("mix_probability", 1)):
+        _in_range(name, field, phase[field], 0, most)
     _one_of(name, "optimizer", phase["optimizer"], OPTIMIZERS)
     _one_of(name, "schedule", phase["schedule"], SCHEDULES)
     _one_of(name, "sampling", phase["sampling"], SAMPLINGS[task])
@@ -229,13 +242,29 @@ def _check_phase(name, task, network, phase):
         if phase[field]:
             raise EntryError(f"The entry {name!r} sets {field} = {phase[field]!r}, which {task} does not support.")
     for kind, functions in kinds.items():
-        if isinstance(phase[kind], str):
-            alone = phase[kind]
-            raise EntryError(f"The entry {name!r} sets {kind} = {alone!r}. One alone needs a comma: ({alone!r},)")
+        _several(name, kind, phase[kind])
         for function in phase[kind]:
             _one_of(name, kind, function, tuple(functions))
     if phase["warmup"] and phase["schedule"] == "plateau":
         raise EntryError(f"The entry {name!r} asks for a warm-up, which the plateau schedule does not have.")
+
+
+def _check_name_and_seeds(name, entry):
+    if not re.fullmatch(r"\w+", name, re.ASCII):
+        raise EntryError(f"The entry {name!r} names a folder: letters, digits and _ alone, as -seedN is added to it.")
+    if type(entry.seeds) is not int or entry.seeds < 1:
+        raise EntryError(f"The entry {name!r} sets seeds = {entry.seeds!r}, which is no positive whole number.")
+
+
+def _several(name, field, value):
+    if isinstance(value, str):
+        raise EntryError(f"The entry {name!r} sets {field} = {value!r}. One alone needs a comma: ({value!r},)")
+
+
+def _in_range(name, field, value, least, most):
+    if not isinstance(value, int | float) or not least <= value <= most or value == math.inf:
+        limits = f"from {least} to {most}" if most < math.inf else f"from {least}"
+        raise EntryError(f"The entry {name!r} sets {field} = {value!r}, which is no number {limits}.")
 
 
 def _one_of(name, what, value, allowed):

@@ -11,7 +11,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (40, 16, 12, 3), np.uint8)
 
 
-@pytest.mark.parametrize("function", [augment.flip, augment.shift, augment.erase])
+@pytest.mark.parametrize("function", augment.AUGMENTATIONS.values())
 def test_seeded_same_type_and_input_untouched(function, images):
     before = images.copy()
     first, second = (function(np.random.default_rng(7), images) for _ in range(2))

@@ -131,12 +131,30 @@ def test_a_typo_is_named_with_its_entry_and_the_values_allowed(kind):
         (trained(CLASSIFIER, patience=0), "patience = 0"),
         (trained(CLASSIFIER, learning_rate=-1.0), "learning_rate = -1.0"),
         (trained(CLASSIFIER, learning_rate=float("nan")), "learning_rate = nan"),
+        (trained(CLASSIFIER, label_smoothing=5), "label_smoothing = 5, which is no number from 0 to 1"),
+        (trained(CLASSIFIER, weight_decay=-1), "weight_decay = -1, which is no number from 0"),
+        (trained(CLASSIFIER, weight_decay=float("inf")), "weight_decay = inf"),
+        (trained(CLASSIFIER, warmup=3), "warmup = 3"),
+        (trained(CLASSIFIER, mix_probability="often"), "mix_probability = 'often'"),
+        (dataclasses.replace(CLASSIFIER, teacher_share=2), "teacher_share = 2"),
+        (dataclasses.replace(CLASSIFIER, num_classes=200), "num_classes = 200; it takes 2 to 100"),
+        (dataclasses.replace(SEGMENTER, num_classes=20), r"num_classes 20. Possible values: 2, 21"),
+        (dataclasses.replace(CLASSIFIER, seeds=0), "seeds = 0"),
+        (Baselines(title="", question="", seeds="2"), "seeds = '2'"),
+        (dataclasses.replace(CLASSIFIER, extras="robustness"), r"extras = 'robustness'. One alone needs a comma"),
+        (Ensemble(title="", question="", members="classifier"), r"members.*needs a comma: \('classifier',\)"),
     ],
 )
 def test_a_field_that_cannot_act_is_refused(entry, field):
     with pytest.raises(EntryError, match=field) as caught:
         check({"an_entry": entry})
     assert "'an_entry'" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["net-seed1", "a net", "..", "nét", ""])
+def test_a_name_that_is_no_folder_of_a_run_is_refused(name):
+    with pytest.raises(EntryError, match=f"The entry {name!r} names a folder"):
+        check({name: trained(CLASSIFIER)})
 
 
 def test_a_network_without_an_image_size_is_refused(monkeypatch):

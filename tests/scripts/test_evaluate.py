@@ -16,7 +16,7 @@ from hw2.errors import ResultsError
 from hw2.metrics import classification
 from hw2.tasks import classification as task
 from hw2.tasks import segmentation
-from hw2.training import baselines
+from hw2.training import baselines, interruption
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("evaluate", ROOT / "scripts" / "evaluate.py")
@@ -203,6 +203,29 @@ def test_another_backend_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         script.parse_arguments()
     assert "KERAS_BACKEND is torch; this runs on tensorflow or jax" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "scratch_plain", "--results", "results/typo"])
+    with pytest.raises(SystemExit, match="2"):
+        script.parse_arguments()
+    assert "--results: there is no folder results/typo" in capsys.readouterr().err
+
+
+def test_an_error_in_a_new_metric_leaves_the_other_runs(monkeypatch, capsys, tmp_path):
+    measured = []
+
+    def evaluate(folder, data_dir):
+        measured.append(folder.name)
+        raise ZeroDivisionError("in a metric")
+
+    monkeypatch.setattr(script, "evaluate", evaluate)
+    monkeypatch.setattr(interruption, "install", lambda: None)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # which the script sets
+    monkeypatch.syspath_prepend(Path(script.__file__).parent)
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "one", "other", "--results", str(tmp_path)])
+    assert script.main() == 1 and measured == ["one", "other"]
+    assert capsys.readouterr().err.count("ZeroDivisionError: in a metric") == 2
 
 
 def test_a_backend_that_is_not_installed_is_named(monkeypatch, capsys):

@@ -37,6 +37,15 @@ def gpu_compute_capability():
     return None
 
 
+def gpu_is_unseen(driver=Path("/proc/driver/nvidia/version")):
+    """Return whether this machine has an NVIDIA GPU that the backend does not see, unless it was hidden on purpose.
+
+    driver: file that Linux has where the GPU's driver is loaded.
+    """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return driver.exists() and not hidden and gpu_compute_capability() is None
+
+
 def cpu_flags():
     """Return the set of this CPU's feature flags, named as by Linux; empty on other systems."""
     lines = _cpuinfo()

@@ -24,10 +24,14 @@ from pathlib import Path
 
 from hw2 import backend, files, runs
 from hw2.data import splits
-from hw2.errors import DataError, ResultsError, TrainingError
-from hw2.experiments import EXPERIMENTS, costs
-from hw2.experiments.resolve import resolve, seeds_of
-from hw2.experiments.schema import BUDGETS, run_name
+from hw2.errors import DataError, EntryError, ResultsError, TrainingError
+
+try:
+    from hw2.experiments import EXPERIMENTS, costs
+    from hw2.experiments.resolve import resolve, seeds_of
+    from hw2.experiments.schema import BUDGETS, experiment_of, run_name
+except EntryError as error:  # the table is checked when it is read
+    sys.exit(str(error))
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK_COSTS = Path(__file__).with_name("network_costs.json")  # written by `count_costs.py`
@@ -43,7 +47,7 @@ def main():
                 budget = arguments.budget or (folder.name if folder.name in BUDGETS else "cpu")
                 print_list(names, folder, budget, arguments.data_dir)
             return 0
-        return sum(verify(folder) for folder in folders) > 0
+        return sum(verify(folder, arguments.only) for folder in folders) > 0
     if arguments.ray:
         return train_on_cluster(names, arguments)
     backend.set_up_for_training(arguments.backend)
@@ -51,7 +55,7 @@ def main():
     # imported after the backend is chosen; this takes seconds, and --list, --verify and --help do not need it
     import keras
 
-    from hw2.hardware import gpu_compute_capability
+    from hw2.hardware import gpu_compute_capability, gpu_is_unseen
     from hw2.training import interruption
     from hw2.training.phase import duration
 
@@ -61,6 +65,13 @@ def main():
     gc.freeze()  # each later collection would look through all that these imports made
     has_gpu = gpu_compute_capability() is not None
     budget = arguments.budget or ("gpu" if has_gpu else "cpu")
+    if gpu_is_unseen():
+        extra = {"tensorflow": "tensorflow[and-cuda]", "jax": "jax[cuda12]"}[arguments.backend]
+        print(
+            f"{arguments.backend} does not see this machine's NVIDIA GPU: python -m pip install '{extra}' "
+            "(TF_CPP_MIN_LOG_LEVEL=0 shows why)",
+            file=sys.stderr,
+        )
     if budget == "gpu" and not has_gpu and not arguments.dry_run:
         print(f"{arguments.backend} sees no GPU: the gpu budget takes days on a CPU (README, Train).", file=sys.stderr)
     if arguments.dry_run:
@@ -130,6 +141,7 @@ def train_on_cluster(names, arguments):
         command = [str(Path(__file__).resolve()), "--budget", budget, "--backend", arguments.backend, "--jobs", "1"]
         command += ["--results", str(arguments.results), "--data-dir", str(arguments.data_dir.resolve())]
         command += ["--tensorboard", str(arguments.tensorboard.resolve())] if arguments.tensorboard else []
+        command += ["--checkpoint-seconds", str(arguments.checkpoint_seconds)]
         command += ["--force"] if arguments.force else []
         print(f"{len(planned) - len(pending)} of {len(planned)} runs were finished before.", flush=True)
         ray_cluster.train(ray, pending, budget, command, report)
@@ -171,14 +183,28 @@ def train_each(pending, budget, arguments, retried=False):
         except OSError as error:
             step = "Free some space, and the same command resumes the run; or name other folders: --results, --data-dir"
             unfinished, why = failed, f"{with_path(error, arguments.results / run)}. {step}."
-        except Exception:
+        except Exception as error:
             unfinished, why = failed, traceback.format_exc()
+            if is_out_of_memory(error):
+                why = (
+                    "memory is exhausted, that of the GPU or of the machine. The last saved epoch is kept: end other "
+                    "programs, use --jobs 1, and repeat the command"
+                )
         unfinished.append((name, seed))
         if retried:
             print("  tried again at the end", flush=True)
         else:
             print(f"{run}: {why}", file=sys.stderr, flush=True)
     return failed, busy
+
+
+def is_out_of_memory(error):
+    """Return whether NumPy, TensorFlow or JAX got no memory."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "ResourceExhaustedError"
+        or "RESOURCE_EXHAUSTED" in str(error)
+    )
 
 
 def train_one(run, config, arguments):
@@ -195,7 +221,8 @@ def train_one(run, config, arguments):
         return baselines.run(run, config, **options)
     from hw2.training.run import run as train
 
-    return train(run, config, **options, tensorboard=arguments.tensorboard, log=lambda line: print(line, flush=True))
+    options |= {"checkpoint_seconds": arguments.checkpoint_seconds, "tensorboard": arguments.tensorboard}
+    return train(run, config, **options, log=lambda line: print(line, flush=True))
 
 
 def parse_arguments():
@@ -227,6 +254,13 @@ def parse_arguments():
         help="where the data sets are, or are downloaded to; default: $HW2_DATA_DIR, else data",
     )
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write logs there")
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=30.0,
+        metavar="N",
+        help="least time between two saved states of a run, in seconds; default: 30",
+    )
     arguments = parser.parse_args()
     arguments.only = arguments.only and list(dict.fromkeys(arguments.only))
     unknown = [name for name in arguments.only or () if name not in EXPERIMENTS]
@@ -275,12 +309,14 @@ def print_list(names, results_dir, budget, data_dir):
     A damaged run is listed with the reason. budget: of the estimates. data_dir: whose photographs they count, if any.
     """
     print(f"{results_dir}:")
-    stored = sorted(path.parent.name for path in results_dir.glob(f"*/{runs.FINAL}"))
+    stored, begun = (
+        sorted(path.parent.name for path in results_dir.glob(f"*/{file}")) for file in (runs.FINAL, runs.CONFIG)
+    )
     table = files.read_json(NETWORK_COSTS) or {}
     for name in names:
         entry = EXPERIMENTS[name]
         planned = [run_name(name, seed) for seed in range(entry.seeds)]
-        for run in planned + [other for other in stored if other.startswith(f"{name}-seed") and other not in planned]:
+        for run in planned + [other for other in begun if other.startswith(f"{name}-seed") and other not in planned]:
             state = runs.run_state(results_dir / run)
             try:
                 finished = run in stored and runs.read_metrics(results_dir / run)
@@ -345,10 +381,14 @@ def dry_run(names, budget):
     return 1 if failed else 0
 
 
-def verify(results_dir):
-    """Compare every finished run with the digests in its `final.json`; print what differs and return how many do."""
+def verify(results_dir, names=None):
+    """Compare finished runs with the digests in their `final.json`; print what differs and return how many do.
+
+    names: of the experiments; None verifies all runs.
+    """
     damaged = 0
     folders = sorted(path.parent for path in results_dir.glob(f"*/{runs.FINAL}"))
+    folders = [folder for folder in folders if names is None or experiment_of(folder.name) in names]
     for folder in folders:
         try:
             problems = runs.damage(folder, digests=True)

@@ -4,6 +4,8 @@ Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective"
 Contours from Inverse Detectors", ICCV 2011 (SBD: more training masks, without void border).
 """
 
+import concurrent.futures
+import os
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +93,14 @@ def load_arrays(data_dir, pairs, image_size):
     """
     images = np.empty((len(pairs), image_size, image_size, 3), np.uint8)
     masks = np.empty((len(pairs), image_size, image_size), np.uint8)
-    for index, (identifier, augmented) in enumerate(pairs):
+
+    def load(index):
+        identifier, augmented = pairs[index]
         images[index], masks[index] = to_square(*load_pair(data_dir, identifier, augmented=augmented), image_size)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+        for _ in pool.map(load, range(len(pairs))):
+            pass  # the first error is raised here, and cancels the rest
     return images, masks
 
 

@@ -19,8 +19,9 @@ TRAINING_PASSES = 3
 AUGMENTED_PIXELS = {"classification": 40e6, "segmentation": 18e6}
 # The measurement at the end of a run: corrupted copies of each test image (`hw2.data.corruptions.STRENGTHS`),
 # predictions for each image of test-time augmentation (`hw2.metrics.combine`; for masks, images of other sizes count by
-# their pixels), and seconds per mask, on one core.
-CORRUPTIONS, AUGMENTED_VIEWS, SECONDS_PER_MASK = 15, {"classification": 10, "segmentation": 9}, 0.02
+# their pixels), and seconds per mask, on one core, with test-time augmentation for three sets of masks.
+CORRUPTIONS, AUGMENTED_VIEWS, SECONDS_PER_MASK, AUGMENTED_MASKS = 15, {"classification": 10, "segmentation": 9}, 0.02, 3
+SECONDS_PER_PHOTOGRAPH = 0.006  # of one core, to read and shrink a photograph of VOC and its mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,17 +156,21 @@ def training_seconds(config, table, device, epochs=None):
 
 
 def measuring_seconds(config, table, device):
-    """Return the estimated duration of the predictions at the end of a run, and of the figures of masks."""
-    _, validation, test = image_counts(config)
+    """Return the estimated duration of reading photographs, and of the predictions and figures at the end of a run."""
+    train, validation, test = image_counts(config)
     images = validation + test
-    passes = images
+    passes = masks = images
     if "test_time_augmentation" in config["extras"]:
         passes += AUGMENTED_VIEWS[config["task"]] * images
+        masks = AUGMENTED_MASKS * images
     if "robustness" in config["extras"]:
         passes += CORRUPTIONS * test
     rates = (device.multiply_adds, device.values)
     seconds = sum(passes * cost / rate for cost, rate in zip(table[network_key(config)][""], rates, strict=True))
-    return seconds / device.predicting + (images * SECONDS_PER_MASK if config["task"] == "segmentation" else 0.0)
+    seconds /= device.predicting
+    if config["task"] == "segmentation":
+        seconds += (train + images) * SECONDS_PER_PHOTOGRAPH / device.cores + masks * SECONDS_PER_MASK
+    return seconds
 
 
 def total_seconds(durations, device):

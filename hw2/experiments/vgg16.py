@@ -144,7 +144,7 @@ EXPERIMENTS = {
                 batch_size=128,
                 warmup=0.1,
             ),
-            Phase(epochs=ByBudget(cpu=2, gpu=5), learning_rate=3e-5, batch_size=128, warmup=0.1),
+            Phase(epochs=ByBudget(cpu=2, gpu=4), learning_rate=3e-5, batch_size=128, warmup=0.1),
         ),
     ),
 }

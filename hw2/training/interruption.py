@@ -50,10 +50,14 @@ def deferred():
 
 
 class StopBetweenBatches(keras.callbacks.Callback):
-    """Raises KeyboardInterrupt after the batch, of training or validation, in which a signal was received."""
+    """Raises KeyboardInterrupt after the batch, of training or validation, in which a signal was received.
 
-    def on_train_batch_end(self, batch, logs=None):
+    It does so when the next one begins: Keras waits for the losses of a batch if a callback acts at its end, and a GPU
+    would be idle meanwhile.
+    """
+
+    def on_train_batch_begin(self, batch, logs=None):
         check()
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_begin(self, batch, logs=None):
         check()

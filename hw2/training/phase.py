@@ -10,6 +10,7 @@ import keras
 from hw2.data import augment
 from hw2.data.batches import Batches, prediction_batch_size
 from hw2.errors import TrainingError
+from hw2.hardware import gpu_compute_capability
 from hw2.training import interruption
 from hw2.training.frozen import inputs_of_phase, set_trainable
 from hw2.training.schedule import compile_for_phase
@@ -45,7 +46,9 @@ def train_phase(
         trained.test_on_batch(*validation_batches[0])
     checkpoint.restore_optimizer(trained.optimizer)
     best = checkpoint.best_weights()
-    callbacks = [keras.callbacks.TerminateOnNaN(), interruption.StopBetweenBatches(), *progress_callbacks(steps)]
+    callbacks = [interruption.StopBetweenBatches(), *progress_callbacks(steps)]
+    if gpu_compute_capability() is None:  # a GPU would wait for the loss of each step to be read
+        callbacks.append(keras.callbacks.TerminateOnNaN())
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(Path(tensorboard) / name / str(state.phase)))
 
@@ -142,11 +145,16 @@ def duration(seconds):
 
 
 def progress_callbacks(steps):
-    """Return a callback that shows the progress within an epoch on one line, if standard error is a terminal."""
+    """Return a callback that shows the progress within an epoch, once a second, if standard error is a terminal."""
     if not sys.stderr.isatty():
         return []
+    shown = 0.0
 
     def show(step, logs):
+        nonlocal shown
+        if step + 1 < steps and time.monotonic() - shown < 1:
+            return
+        shown = time.monotonic()
         end = "\r" if step + 1 < steps else "\r\033[K"
         print(f"  {step + 1}/{steps}  loss {logs['loss']:.3f}", end=end, file=sys.stderr, flush=True)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import factories
 import filelock
@@ -17,6 +18,7 @@ import pytest
 
 from hw2 import files, runs
 from hw2.experiments import EXPERIMENTS
+from hw2.experiments.resolve import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "train_all.py"
@@ -79,6 +81,53 @@ def test_list_names_a_damaged_run_among_the_others(finished):
     assert all(name in out for name in EXPERIMENTS)
 
 
+def test_list_names_interrupted_runs_with_seeds_of_ones_own(tmp_path):
+    files.write_json(tmp_path / "vgg16_full-seed5" / "config.json", {})
+    files.write_csv(tmp_path / "vgg16_full-seed5" / "history.csv", [])
+    files.write_arrays(tmp_path / "vgg16_full-seed5" / "state.npz", {})
+    code, out, _ = train_all("--list", "--only", "vgg16_full", "--results", tmp_path)
+    assert code == 0 and re.search(r"^vgg16_full-seed5 +unfinished", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 8 GiB"),
+        type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"),
+    ],
+)
+def test_exhausted_memory_is_explained(tmp_path, monkeypatch, capsys, error):
+    module = script("train_all")
+
+    def train_one(*given):
+        raise error
+
+    monkeypatch.setattr(module, "train_one", train_one)
+    arguments = SimpleNamespace(results=tmp_path, force=False)
+    assert module.train_each([("scratch_plain", 0)], "smoke", arguments) == ([("scratch_plain", 0)], [])
+    message = capsys.readouterr().err
+    assert "scratch_plain: memory is exhausted" in message and "Traceback" not in message
+
+
+def test_states_are_saved_as_rarely_as_asked(monkeypatch):
+    from hw2.training import run
+
+    module, given = script("train_all"), {}
+    monkeypatch.setattr(run, "run", lambda *positional, **options: given.update(options))
+    monkeypatch.setattr("sys.argv", ["train_all.py", "--checkpoint-seconds", "300"])
+    module.train_one("scratch_plain", resolve("scratch_plain"), module.parse_arguments())
+    assert given["checkpoint_seconds"] == 300
+
+
+def test_a_wrong_entry_is_explained():
+    """The table is checked when it is imported."""
+    without = "import runpy, sys\nfrom hw2.models import registry\ndel registry.NETWORKS['scratch_classifier']\n"
+    run = "sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    code, _, err = train_all("--list", before=("-c", without + run), PYTHONPATH=str(ROOT))
+    assert code == 1 and "'scratch_plain' has the model 'scratch_classifier'" in err and "Traceback" not in err
+
+
 def test_list_estimates_what_is_not_finished(tmp_path):
     estimates = {}
     for budget in ("cpu", "gpu", "smoke"):
@@ -108,6 +157,8 @@ def test_a_dry_run_needs_no_data_and_keeps_nothing(tmp_path):
 def test_verify_names_every_changed_file(finished):
     code, out, err = train_all("--verify", "--results", finished.parent)
     assert (code, err) == (0, "") and "1 of 1 finished runs" in out
+    code, out, _ = train_all("--verify", "--only", "scratch_plain", "--results", finished.parent)
+    assert code == 0 and "0 of 0 finished runs" in out
     (finished / "metrics.json").write_text(" " * (finished / "metrics.json").stat().st_size)
     code, out, err = train_all("--verify", "--results", finished.parent)
     assert code == 1 and "vgg16_features_linear: metrics.json has changed" in err and "0 of 1" in out

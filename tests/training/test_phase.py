@@ -38,6 +38,7 @@ def made(monkeypatch):
         return compile_for_phase(model, settings, steps, *given)
 
     def fit(model, batches, **options):
+        made.callbacks = options["callbacks"]
         value = next(made.values)
         model.weights[0].assign(keras.ops.full(model.weights[0].shape, value))
         logs = {"loss": 1.0, "iou": 0.5, "val_loss": 1.0, "val_iou": value}
@@ -132,6 +133,15 @@ def test_best_weights_patience_and_plateau_by_hand(made, tmp_path):
         {"epoch": 9, "event": "went back to the weights of epoch 5"},
     ]
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model.weights[0]), 0.3)
+
+
+@pytest.mark.parametrize("capability, waits", [((8, 0), False), (None, True)])
+def test_a_gpu_does_not_wait_for_the_loss_of_each_step(made, tmp_path, monkeypatch, capability, waits):
+    """Keras fetches the losses of a batch where a callback has a method for its end."""
+    monkeypatch.setattr(phase, "gpu_compute_capability", lambda: capability)
+    train(tmp_path, Phase(epochs=1, learning_rate=0.1), state_after())
+    waiting = {"on_batch_end", "on_train_batch_end", "on_test_batch_end"}
+    assert any(waiting & set(vars(type(callback))) for callback in made.callbacks) is waits
 
 
 @pytest.mark.parametrize("epoch, counted", [(0, True), (2, False)])

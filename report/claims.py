@@ -204,16 +204,47 @@ class Comparisons:
         return len(self.named(name))
 
     @functools.cache  # noqa: B019 - lives as long as the report
-    def spread(self, on, task="classification"):
+    def spread(self, on, task="classification", pretrained=None):
         """Return the pooled standard deviation between the seeds of one net, and its degrees of freedom.
 
-        Over all experiments of the task with several seeds. None without any.
+        Over all experiments of the task with several seeds. pretrained: over those alone that start from given weights
+        (True) or from random ones (False). None without any.
         """
-        names = sorted({experiment_of(run) for run in self.runs.metrics if self.runs.get(run, "task") == task})
+        names = sorted(
+            {
+                experiment_of(run)
+                for run in self.runs.metrics
+                if self.runs.get(run, "task") == task and pretrained in (None, self._starts_pretrained(run))
+            }
+        )
         found = [values for name in names if len(values := self.figures(name, on)) > 1]
         freedom = sum(len(values) - 1 for values in found)
         squares = sum(np.var(values, ddof=1) * (len(values) - 1) for values in found)
         return (float(np.sqrt(squares / freedom)), freedom) if freedom else None
+
+    def deviation(self, on, pretrained=None):
+        """Return `spread` in percentage points as text; of masks, where `on` is a figure of their images."""
+        task = "segmentation" if "images" in on else "classification"
+        found = self.spread(on, task, pretrained)
+        return number(100 * found[0] if found else None)
+
+    def _starts_pretrained(self, run):
+        return bool(self.runs.config(run).get("weights"))
+
+    def _spreads(self, on, names):
+        """Return `{kind: (deviation, degrees of freedom, share)}` of training in a comparison of nets.
+
+        A kind is a start, from given weights or from random ones; one without several seeds of any net has the spread
+        of all nets of the task. share: of the variance of one training, the sum of 1/n over the nets of this kind.
+        """
+        spreads = {}
+        for name in names:
+            runs = self.named(name)
+            task, pretrained = self.runs.get(runs[0], "task"), self._starts_pretrained(runs[0])
+            if spread := self.spread(on, task, pretrained) or self.spread(on, task):
+                share = spreads.get(pretrained, (0, 0, 0))[2] + 1 / len(runs)
+                spreads[pretrained] = (*spread, share)
+        return spreads
 
     # differences ----------------------------------------------------------------------------------------------------
 
@@ -221,9 +252,10 @@ class Comparisons:
         """Return by how much a figure of `run` exceeds that of `over`, as a `Difference`; None if one is missing.
 
         The variance has two parts: of the choice of test images, from the differences on each image (means over the
-        seeds), and of training, from the pooled spread of all nets with several seeds. Without any such net, the
-        interval covers the images alone. same_training: both rest on the same trained nets, so that training adds
-        nothing. The distribution is Student's, with Welch's degrees of freedom.
+        seeds), and of training, from the pooled spread of nets with several seeds that start alike, from given weights
+        or from random ones. Without any such net, the interval covers the images alone. same_training: both rest on the
+        same trained nets, so that training adds nothing. The distribution is Student's, with Welch's degrees of
+        freedom.
         """
         key = (run, over, on, same_training)
         if key not in self._differences:
@@ -243,16 +275,16 @@ class Comparisons:
             estimate, images = float(change.mean()), float(change.var(ddof=1) / len(change))
         else:
             estimate = float(np.mean(ours) - np.mean(theirs))
-        spread = None if same_training else self.spread(on, self.runs.get(self.named(run)[0], "task"))
-        return self._uncertain(estimate, images, spread, 1 / len(ours) + 1 / len(theirs))
+        return self._uncertain(estimate, images, {} if same_training else self._spreads(on, (run, over)))
 
-    def _uncertain(self, estimate, images, spread, share):
-        """Return an estimate with its interval as a `Difference`. share: of the variance of one training, in it."""
-        training = spread[0] ** 2 * share if spread else 0.0
-        variance = images + training
+    def _uncertain(self, estimate, images, spreads):
+        """Return an estimate with its interval as a `Difference`. spreads: see `_spreads`."""
+        parts = [(deviation**2 * share, freedom) for deviation, freedom, share in spreads.values()]
+        variance = images + sum(part for part, _ in parts)
         if not variance:
             return None
-        freedom = variance**2 / (training**2 / spread[1]) if training else 1e9
+        unsure = sum(part**2 / freedom for part, freedom in parts)
+        freedom = variance**2 / unsure if unsure else 1e9
         reach = student_t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(variance)
         p = 2 * student_t.sf(abs(estimate) / np.sqrt(variance), freedom)
         return Difference(estimate, estimate - float(reach), estimate + float(reach), float(p))
@@ -325,8 +357,7 @@ class Comparisons:
         if not samples or None in samples:
             return self.share(name, on)
         values = np.mean([values for _, values in samples], 0)
-        spread = self.spread(on, self.runs.get(self.named(name)[0], "task"))
-        found = self._uncertain(self.mean(name, on), values.var(ddof=1) / len(values), spread, 1 / len(samples))
+        found = self._uncertain(self.mean(name, on), values.var(ddof=1) / len(values), self._spreads(on, (name,)))
         return Text(f"{percent(found.estimate)} ({100 * found.low:.1f} to {100 * found.high:.1f})")
 
     def gain(self, run, over, on="test.accuracy", same_training=False):

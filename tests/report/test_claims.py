@@ -95,6 +95,33 @@ def test_a_difference_covers_images_and_training(tmp_path):
     assert c.mean("scratch_bn-seed1") == 0.3 and c.difference("scratch_deep", "scratch_plain") is None
 
 
+def test_nets_that_start_alike_share_the_noise_of_training(tmp_path):
+    """Pretrained nets vary by one image in the mean, the others by ten; a comparison of both has a part of each."""
+    counts = {"vgg16_full": 300, "vgg16_full-seed1": 304, "scratch_bn": 100, "scratch_bn-seed1": 140}
+    for name, count in (counts | {"vgg16_block5": 200, "scratch_deep": 210}).items():
+        classifier(tmp_path, name, first(count))
+        config = files.read_json(tmp_path / name / "config.json")
+        files.write_json(tmp_path / name / "config.json", config | {"weights": "imagenet" if "vgg" in name else None})
+    c = Comparisons(Runs(tmp_path))
+    one, other = 0.01**2 / 2, 0.1**2 / 2  # variances of two seeds, each with a degree of freedom
+    assert c.spread("test.accuracy") == (pytest.approx(np.sqrt((one + other) / 2)), 2)
+    assert c.spread("test.accuracy", pretrained=True) == (pytest.approx(np.sqrt(one)), 1)
+    assert c.spread("test.accuracy", pretrained=False) == (pytest.approx(np.sqrt(other)), 1)
+    assert (c.deviation("test.accuracy", pretrained=True), c.deviation("test.images.iou")) == ("0.71", claims.DASH)
+    change = first(200).astype(float) - first(210)
+    images = change.var(ddof=1) / 400
+    freedom = (images + one + other) ** 2 / (one**2 + other**2)
+    reach = student_t.ppf(0.975, freedom) * np.sqrt(images + one + other)
+    np.testing.assert_allclose(
+        c.difference("vgg16_block5", "scratch_deep")[:3], [-0.025, -0.025 - reach, -0.025 + reach]
+    )
+    # both of one kind: its variance twice, but one estimate of it
+    change = (first(300) * 0.5 + first(304) * 0.5) - first(200)
+    images, training = change.var(ddof=1) / 400, one * 1.5
+    reach = student_t.ppf(0.975, (images + training) ** 2 / training**2) * np.sqrt(images + training)
+    assert c.difference("vgg16_full", "vgg16_block5").low == pytest.approx(0.255 - reach)
+
+
 def test_a_single_run_has_the_training_noise_of_the_nets_with_seeds(tmp_path):
     for name, count in (("scratch_bn", 100), ("scratch_bn-seed1", 140), ("vgg16_full", 150), ("vgg16_block5", 130)):
         classifier(tmp_path, name, first(count))

@@ -75,6 +75,17 @@ def _cpuinfo():
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def resident_share():
+    """Return the share of the machine's memory that this process holds, 0 where the system does not say."""
+    with contextlib.suppress(OSError, StopIteration):
+        kib = {}
+        for path, field in (("/proc/self/status", "VmRSS:"), ("/proc/meminfo", "MemTotal:")):
+            lines = Path(path).read_text().splitlines()
+            kib[field] = int(next(line for line in lines if line.startswith(field)).split()[1])
+        return kib["VmRSS:"] / kib["MemTotal:"]
+    return 0.0
+
+
 def reset_peak_memory():
     """Begin a new measurement of peak memory on Linux; elsewhere `peak_memory_mib` is that of the whole process."""
     # "5" resets VmHWM, see proc(5)

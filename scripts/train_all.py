@@ -34,6 +34,7 @@ except EntryError as error:  # the table is checked when it is read
     sys.exit(str(error))
 
 ROOT = Path(__file__).resolve().parent.parent
+MEMORY_SHARE = 1 / 3  # of the machine, which a process may hold between two runs
 NETWORK_COSTS = Path(__file__).with_name("network_costs.json")  # written by `count_costs.py`
 
 
@@ -89,7 +90,7 @@ def main():
     command = [sys.executable, __file__, *sys.argv[1:], "--jobs", "1"]
     others = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(jobs - 1)]
     try:
-        failed, busy = train_each(pending, budget, arguments, retried=bool(others))
+        failed, busy = train_each(pending, budget, arguments, retried=bool(others), restarts=not others)
         for process in others:
             process.wait()
         if others and (failed or busy):
@@ -151,14 +152,17 @@ def train_on_cluster(names, arguments):
     return 1 if failed else 0
 
 
-def train_each(pending, budget, arguments, retried=False):
+def train_each(pending, budget, arguments, retried=False, restarts=False):
     """Train those of `pending`, a list of (name, seed), that are unfinished.
 
     retried: whether the ones that do not finish are tried again, so that nothing has to be explained yet.
+    restarts: whether the command may begin anew after a run, which skips the finished ones. On a GPU, TensorFlow never
+    frees the programs that it has compiled, those of a hundred phases in the end.
     Returns two lists of the same form: runs that failed, and runs that another process is training.
     """
     import filelock
 
+    from hw2.hardware import resident_share
     from hw2.training import interruption
     from hw2.training.phase import duration
 
@@ -175,7 +179,6 @@ def train_each(pending, budget, arguments, retried=False):
             with filelock.FileLock(arguments.results / run / runs.LOCK, blocking=False):
                 metrics = train_one(run, resolve(name, budget, seed), arguments)
             print(f"  {summary(metrics)}", flush=True)
-            continue
         except filelock.Timeout:
             unfinished, why = busy, "another process is training it; repeat the command when that has ended"
         except (DataError, ResultsError, TrainingError) as error:
@@ -190,6 +193,13 @@ def train_each(pending, budget, arguments, retried=False):
                     "memory is exhausted, that of the GPU or of the machine. The last saved epoch is kept: end other "
                     "programs, use --jobs 1, and repeat the command"
                 )
+        else:
+            again = failed or busy or arguments.force  # runs that a new process would try once more
+            may = restarts and not again and state != "finished" and number < len(pending)
+            if may and resident_share() > MEMORY_SHARE:
+                print("  this process holds much memory: the command starts anew", flush=True)
+                os.execv(sys.executable, [sys.executable, *sys.argv])
+            continue
         unfinished.append((name, seed))
         if retried:
             print("  tried again at the end", flush=True)

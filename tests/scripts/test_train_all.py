@@ -110,6 +110,41 @@ def test_exhausted_memory_is_explained(tmp_path, monkeypatch, capsys, error):
     assert "scratch_plain: memory is exhausted" in message and "Traceback" not in message
 
 
+@pytest.mark.parametrize(
+    "share, options, restarted", [(0.4, {}, True), (0.3, {}, False), (0.4, {"force": True}, False)]
+)
+def test_a_process_that_holds_much_memory_starts_anew(tmp_path, monkeypatch, share, options, restarted):
+    """After a run that it trained, not after one that was finished before, and not after the last."""
+
+    class Replaced(Exception):
+        """A process that is replaced does nothing more."""
+
+    def execv(*command):
+        raise Replaced(command)
+
+    module, trained = script("train_all"), []
+
+    def train_one(run, config, arguments):
+        trained.append(run)
+        return {"cost": {"seconds": 1.0}, "test": {"accuracy": 0.5}}
+
+    monkeypatch.setattr(module, "train_one", train_one)
+    monkeypatch.setattr(module, "summary", lambda metrics: "done")
+    monkeypatch.setattr(module.os, "execv", execv)
+    monkeypatch.setattr("hw2.hardware.resident_share", lambda: share)
+    monkeypatch.setattr(runs, "run_state", lambda folder: "finished" if folder.name == "scratch_plain" else "missing")
+    arguments = SimpleNamespace(**{"results": tmp_path, "force": False} | options)
+    pending = [("scratch_plain", 0), ("scratch_bn", 0), ("scratch_deep", 0)]
+    if restarted:
+        with pytest.raises(Replaced) as caught:
+            module.train_each(pending, "smoke", arguments, restarts=True)
+        assert caught.value.args[0] == (sys.executable, [sys.executable, *sys.argv])
+        assert trained == ["scratch_plain", "scratch_bn"]
+    else:
+        assert module.train_each(pending, "smoke", arguments, restarts=True) == ([], [])
+        assert trained == ["scratch_plain", "scratch_bn", "scratch_deep"]
+
+
 def test_states_are_saved_as_rarely_as_asked(monkeypatch):
     from hw2.training import run
 

@@ -6,6 +6,11 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 # isort: split
 import pytest
 
+from hw2 import backend
+
+# at once, as a conftest.py in a folder that is named on the command line may import Keras before any hook is called
+backend.set_up_for_training()
+
 LONG = ("test_run.py", "test_train_all.py", "test_app.py", "test_browser.py", "test_report.py")
 
 
@@ -17,9 +22,6 @@ def pytest_configure(config):
 
 def prepare_keras():
     """Import Keras with the settings under which tracing and collecting garbage take least time."""
-    from hw2 import backend
-
-    backend.set_up_for_training()
     import keras
 
     keras.config.disable_traceback_filtering()  # its wrapper around every call takes a fifth of the time of tracing

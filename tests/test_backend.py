@@ -25,6 +25,16 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def test_kernels_for_training_are_chosen_before_a_test_imports_keras():
+    """Else tests in this process use other kernels than the processes that they start."""
+    code = "import conftest, os, sys; print(os.environ['TF_ENABLE_ONEDNN_OPTS'], 'keras' in sys.modules)"
+    environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "1 False\n", done.stderr
+
+
 @pytest.mark.parametrize("chosen", [None, "0"], ids=["by default", "turned off"])
 @pytest.mark.parametrize(
     "arguments, backend",

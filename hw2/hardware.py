@@ -78,12 +78,14 @@ def _cpuinfo():
 def resident_share():
     """Return the share of the machine's memory that this process holds, 0 where the system does not say."""
     with contextlib.suppress(OSError, StopIteration):
-        kib = {}
-        for path, field in (("/proc/self/status", "VmRSS:"), ("/proc/meminfo", "MemTotal:")):
-            lines = Path(path).read_text().splitlines()
-            kib[field] = int(next(line for line in lines if line.startswith(field)).split()[1])
-        return kib["VmRSS:"] / kib["MemTotal:"]
+        return _kib("/proc/self/status", "VmRSS:") / _kib("/proc/meminfo", "MemTotal:")
     return 0.0
+
+
+def _kib(path, field):
+    """Return a field of a file of Linux such as `/proc/meminfo`. Raises OSError or StopIteration where it is not."""
+    lines = Path(path).read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def reset_peak_memory():
@@ -100,8 +102,7 @@ def peak_memory_mib():
     the system happens to keep. It does not include a GPU's own memory.
     """
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+        return _kib("/proc/self/status", "VmHWM:") / 1024
     try:
         import resource
     except ImportError:  # Windows

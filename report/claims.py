@@ -222,9 +222,8 @@ class Comparisons:
         squares = sum(np.var(values, ddof=1) * (len(values) - 1) for values in found)
         return (float(np.sqrt(squares / freedom)), freedom) if freedom else None
 
-    def deviation(self, on, pretrained=None):
-        """Return `spread` in percentage points as text; of masks, where `on` is a figure of their images."""
-        task = "segmentation" if "images" in on else "classification"
+    def deviation(self, on, task="classification", pretrained=None):
+        """Return the deviation of `spread` in percentage points as text."""
         found = self.spread(on, task, pretrained)
         return number(100 * found[0] if found else None)
 

@@ -194,9 +194,9 @@ def train_each(pending, budget, arguments, retried=False, restarts=False):
                     "programs, use --jobs 1, and repeat the command"
                 )
         else:
-            again = failed or busy or arguments.force  # runs that a new process would try once more
-            may = restarts and not again and state != "finished" and number < len(pending)
-            if may and resident_share() > MEMORY_SHARE:
+            would_repeat = failed or busy or arguments.force  # a new process skips finished runs alone
+            is_between = state != "finished" and number < len(pending)
+            if restarts and is_between and not would_repeat and resident_share() > MEMORY_SHARE:
                 print("  this process holds much memory: the command starts anew", flush=True)
                 os.execv(sys.executable, [sys.executable, *sys.argv])
             continue
@@ -319,17 +319,15 @@ def print_list(names, results_dir, budget, data_dir):
     A damaged run is listed with the reason. budget: of the estimates. data_dir: whose photographs they count, if any.
     """
     print(f"{results_dir}:")
-    stored, begun = (
-        sorted(path.parent.name for path in results_dir.glob(f"*/{file}")) for file in (runs.FINAL, runs.CONFIG)
-    )
     table = files.read_json(NETWORK_COSTS) or {}
     for name in names:
         entry = EXPERIMENTS[name]
         planned = [run_name(name, seed) for seed in range(entry.seeds)]
-        for run in planned + [other for other in begun if other.startswith(f"{name}-seed") and other not in planned]:
+        begun = sorted(path.name for path in results_dir.glob(f"{name}-seed*") if runs.run_state(path) != "missing")
+        for run in planned + [other for other in begun if other not in planned]:
             state = runs.run_state(results_dir / run)
             try:
-                finished = run in stored and runs.read_metrics(results_dir / run)
+                finished = state == "finished" and runs.read_metrics(results_dir / run)
                 outcome = summary(finished) if finished else estimate(name, budget, table, data_dir)
             except ResultsError as error:
                 state, outcome = "damaged", str(error)

@@ -226,8 +226,8 @@ def joined(*tables):
 def _check_phase(name, task, network, phase):
     for field in ("epochs", "batch_size", "plateau_patience", "patience", "image_size"):
         optional = phase[field] is None and field in ("patience", "image_size")
-        if not optional and (type(phase[field]) is not int or phase[field] < 1):
-            raise EntryError(f"The entry {name!r} sets {field} = {phase[field]!r}, which is no positive whole number.")
+        if not optional:
+            _positive(name, field, phase[field])
     if not isinstance(phase["learning_rate"], int | float) or not 0 < phase["learning_rate"] < math.inf:
         raise EntryError(f"The entry {name!r} sets learning_rate = {phase['learning_rate']!r}, no positive number.")
     for field, most in (("weight_decay", math.inf), ("warmup", 1), ("label_smoothing", 1), ("mix_probability", 1)):
@@ -252,8 +252,12 @@ def _check_phase(name, task, network, phase):
 def _check_name_and_seeds(name, entry):
     if not re.fullmatch(r"\w+", name, re.ASCII):
         raise EntryError(f"The entry {name!r} names a folder: letters, digits and _ alone, as -seedN is added to it.")
-    if type(entry.seeds) is not int or entry.seeds < 1:
-        raise EntryError(f"The entry {name!r} sets seeds = {entry.seeds!r}, which is no positive whole number.")
+    _positive(name, "seeds", entry.seeds)
+
+
+def _positive(name, field, value):
+    if type(value) is not int or value < 1:
+        raise EntryError(f"The entry {name!r} sets {field} = {value!r}, which is no positive whole number.")
 
 
 def _several(name, field, value):

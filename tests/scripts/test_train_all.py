@@ -85,8 +85,10 @@ def test_list_names_interrupted_runs_with_seeds_of_ones_own(tmp_path):
     files.write_json(tmp_path / "vgg16_full-seed5" / "config.json", {})
     files.write_csv(tmp_path / "vgg16_full-seed5" / "history.csv", [])
     files.write_arrays(tmp_path / "vgg16_full-seed5" / "state.npz", {})
+    files.write_json(tmp_path / "vgg16_full-seed6" / "final.json", {})  # its other files were deleted
     code, out, _ = train_all("--list", "--only", "vgg16_full", "--results", tmp_path)
     assert code == 0 and re.search(r"^vgg16_full-seed5 +unfinished", out, re.MULTILINE)
+    assert re.search(r"^vgg16_full-seed6 +damaged", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from hw2.files import damaged, read_json, write_json
 CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
 PREDICTIONS, LOGITS, MODEL, IMAGES = "predictions.npz", "logits.npz", "model.keras", "images.csv"
 FINAL, STATE, LOCK = "final.json", "state.npz", ".lock"
+EVALUATED = ".evaluated"  # folder with the new files of a run that was measured again, while they replace the others
 RECORD = (CONFIG, HISTORY, METRICS, PREDICTIONS, LOGITS, MODEL, IMAGES)
 LARGE = (LOGITS, MODEL)  # may be absent from a finished run: git does not hold all of them
 
@@ -131,6 +132,11 @@ def damage(folder, digests=False):
 def refuse_damage(folder, digests=False):
     """Raise ResultsError if something is wrong with the files of a finished run. digests: see `damage`."""
     if problems := damage(folder, digests):
+        if (Path(folder) / EVALUATED).exists():
+            raise ResultsError(
+                f"{folder} was left while its figures were being replaced: {'; '.join(problems)}. Complete it: "
+                f"python scripts/evaluate.py {Path(folder).name} --results {Path(folder).parent}"
+            )
         raise ResultsError(
             f"{folder} is damaged: {'; '.join(problems)}. Restore the files, or train the run again with --force."
         )

@@ -23,15 +23,13 @@ KEPT = (
     *("task", "budget", "seed", "data", "backend", "precision", "commit", "versions"),
     *("cost", "events", "started_from", "teachers"),
 )
-# folder in that of a run: its new files, all of them, while they replace the earlier ones
-COMPLETE = ".evaluated"
 
 
 def main():
     arguments = parse_arguments()
     backend.set_up_for_training(arguments.backend)
     import filelock
-    from train_all import main_figure, with_path
+    from train_all import is_out_of_memory, main_figure, with_path
 
     from hw2.training import interruption
 
@@ -47,8 +45,13 @@ def main():
             why = error
         except OSError as error:
             why = f"{with_path(error, arguments.results / name)}. Free some space there, and repeat the command."
-        except Exception:
+        except Exception as error:
             why = traceback.format_exc()
+            if is_out_of_memory(error):
+                why = (
+                    "memory is exhausted, that of the GPU or of the machine. The run is as it was: end other programs, "
+                    "and repeat the command"
+                )
         else:
             (figure, old), (_, new) = main_figure(before), main_figure(after)
             written = arguments.results / name / runs.METRICS
@@ -118,7 +121,7 @@ def evaluate(folder, data_dir):
             final["files"] |= files.read_json(temporary / runs.FINAL)["files"]
             files.write_json(temporary / runs.FINAL, final)
             with interruption.deferred():
-                temporary.rename(folder / COMPLETE)
+                temporary.rename(folder / runs.EVALUATED)
                 put_in_place(folder)
         return before, after
 
@@ -127,16 +130,16 @@ def clean_up(folder):
     """Delete incomplete measurements that a killed process left in the folder of a run; put complete ones in place."""
     for leftover in folder.glob(".evaluating-*"):
         shutil.rmtree(leftover)
-    if (folder / COMPLETE).exists():
+    if (folder / runs.EVALUATED).exists():
         put_in_place(folder)
 
 
 def put_in_place(folder):
-    """Replace files of the run by those in `COMPLETE`, `final.json` last. After a kill, a second call does the rest.
+    """Replace files of the run by those in `runs.EVALUATED`, `final.json` last. A second call ends what a kill stopped.
 
     The new files are deleted if the run has been trained again since it was measured.
     """
-    new = folder / COMPLETE
+    new = folder / runs.EVALUATED
     final = files.read_json(new / runs.FINAL)
     if final and final["finished"] == files.read_json(folder / runs.FINAL)["finished"]:
         for path in sorted(new.iterdir(), key=lambda path: path.name == runs.FINAL):

@@ -92,6 +92,9 @@ def test_a_kill_while_files_are_replaced_is_made_good_by_the_next_start(folder, 
         script.evaluate(folder, None)
     assert len(moved) == replaced and runs.FINAL not in moved
     assert list(folder.glob(".evaluat*"))
+    if replaced:  # with nothing replaced, the run is as it was
+        with pytest.raises(ResultsError, match=f"evaluate.py {folder.name} --results {folder.parent}$"):
+            runs.refuse_damage(folder, digests=True)
     (folder / ".evaluating-x").mkdir()  # of a process that was killed while it measured
     old, _ = script.evaluate(folder, None)
     assert old["test"]["new"] == 1.0
@@ -99,11 +102,11 @@ def test_a_kill_while_files_are_replaced_is_made_good_by_the_next_start(folder, 
 
 
 def test_measurements_of_a_run_that_was_trained_again_are_dropped(folder):
-    (folder / script.COMPLETE).mkdir()
-    files.write_json(folder / script.COMPLETE / runs.FINAL, {"finished": "earlier", "files": {}})
-    (folder / script.COMPLETE / runs.METRICS).write_text("{}")
+    (folder / runs.EVALUATED).mkdir()
+    files.write_json(folder / runs.EVALUATED / runs.FINAL, {"finished": "earlier", "files": {}})
+    (folder / runs.EVALUATED / runs.METRICS).write_text("{}")
     old, new = script.evaluate(folder, None)
-    assert new["test"] == old["test"] and not (folder / script.COMPLETE).exists()
+    assert new["test"] == old["test"] and not (folder / runs.EVALUATED).exists()
 
 
 def test_the_record_keeps_what_it_says_about_other_files(folder, monkeypatch):
@@ -212,12 +215,16 @@ def test_a_folder_that_is_not_there_is_named(monkeypatch, capsys):
     assert "--results: there is no folder results/typo" in capsys.readouterr().err
 
 
-def test_an_error_in_a_new_metric_leaves_the_other_runs(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize(
+    "error, message",
+    [(ZeroDivisionError("in a metric"), "ZeroDivisionError: in a metric"), (MemoryError(), ": memory is exhausted")],
+)
+def test_an_error_leaves_the_other_runs(monkeypatch, capsys, tmp_path, error, message):
     measured = []
 
     def evaluate(folder, data_dir):
         measured.append(folder.name)
-        raise ZeroDivisionError("in a metric")
+        raise error
 
     monkeypatch.setattr(script, "evaluate", evaluate)
     monkeypatch.setattr(interruption, "install", lambda: None)
@@ -225,7 +232,8 @@ def test_an_error_in_a_new_metric_leaves_the_other_runs(monkeypatch, capsys, tmp
     monkeypatch.syspath_prepend(Path(script.__file__).parent)
     monkeypatch.setattr("sys.argv", ["evaluate.py", "one", "other", "--results", str(tmp_path)])
     assert script.main() == 1 and measured == ["one", "other"]
-    assert capsys.readouterr().err.count("ZeroDivisionError: in a metric") == 2
+    printed = capsys.readouterr().err
+    assert printed.count(message) == 2 and ("Traceback" in printed) == isinstance(error, ZeroDivisionError)
 
 
 def test_a_backend_that_is_not_installed_is_named(monkeypatch, capsys):

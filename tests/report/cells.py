@@ -65,7 +65,7 @@ def _execute(manager, folder, draw, page):
             elif plot:
                 after = "None"
             if "plots.use_theme()" in part:  # arranging the parts of a figure takes longer than drawing them
-                after = "plots.matplotlib.rcParams['figure.constrained_layout.use'] = False"
+                after = "plots.style.matplotlib.rcParams['figure.constrained_layout.use'] = False"
             notebook.cells.append(code(part + after))
         elif expressions := INLINE.findall(part):
             notebook.cells.append(code(SHOW.format(", ".join(f"({text})" for text in expressions))))

@@ -32,6 +32,7 @@ import plots  # noqa: E402
 import tables  # noqa: E402
 from cells import CELL, INLINE, PAGES, source  # noqa: E402
 from claims import Comparisons  # noqa: E402
+from plots import palette  # noqa: E402
 from runs import CHAPTERS, CLASSIFIERS, SEGMENTERS, Runs, runs_of  # noqa: E402
 
 ARTICLE = {"pages of the PDF": 15, "words": 5000, "figures": 12, "tables": 6}
@@ -281,7 +282,7 @@ def test_colours_of_right_and_wrong_pixels():
     """The caption says: found blue, missed orange, false alarms red, void pale."""
     picture = plots.errors(np.array([[True, False, True, False, True]]), np.array([[7, 7, 0, 0, VOID]], np.uint8))
     colours = [to_hex(pixel / 255).upper() for pixel in picture[0]]
-    assert colours == [plots.BLUE, plots.ORANGE, plots.RED, "#FFFFFF", plots.PALE]
+    assert colours == [palette.BLUE, palette.ORANGE, palette.RED, "#FFFFFF", palette.PALE]
 
 
 def test_calibration_is_that_of_the_metrics(tmp_path):
@@ -304,7 +305,7 @@ def test_calibration_is_that_of_the_metrics(tmp_path):
 def test_confusions_are_counted_by_superclass():
     """Classes 4 (beaver) and 30 (dolphin) are aquatic mammals, 1 (aquarium fish) is a fish: superclasses 0 and 1."""
     labels, answers = np.array([4, 4, 30, 1]), np.array([30, 1, 4, 1])
-    shares = plots.superclass_shares(answers, labels)
+    shares = plots.classification.superclass_shares(answers, labels)
     np.testing.assert_allclose(shares[:2, :2], [[2 / 3, 1 / 3], [0, 1]])
 
 

@@ -422,17 +422,22 @@ class Comparisons:
         """
         ours, theirs = self.mean(run, on), self.mean(than, than_on or on)
         known = None not in (ours, theirs)
+        expected = "the first is greater" if times == 1 else f"the first is more than {times:g} times the second"
         return Evidence(
             ("exceeds", run, than, on, times, than_on),
             ours > times * theirs if known else None,
-            f"{plainly(ours)} and {plainly(theirs)}" if known else "",
+            f"{plainly(ours, on)} and {plainly(theirs, than_on or on)} (expected: {expected})" if known else "",
         )
 
     def between(self, name, on, low=-np.inf, high=np.inf):
         """A recorded figure lies between two bounds."""
         found = self.mean(name, on)
+        limits = [f"at least {plainly(low, on)}"] if low > -np.inf else []
+        limits += [f"at most {plainly(high, on)}"] if high < np.inf else []
         return Evidence(
-            ("between", name, on, low, high), None if found is None else low <= found <= high, plainly(found)
+            ("between", name, on, low, high),
+            None if found is None else low <= found <= high,
+            f"{plainly(found, on)} (expected: {' and '.join(limits)})" if found is not None else "",
         )
 
     def alike(self, name, other, times=1.2):
@@ -516,8 +521,15 @@ class Comparisons:
         return Text(f"{newest.day} {newest:%B %Y}")
 
 
-def plainly(value):
-    return "" if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}".replace("-", MINUS)
+# paths of figures that are no shares; shares are shown in percent
+PLAIN = ("cost.", "event:", "checkerboard", "loss_rise", "first_loss", "epochs", "tuned_epochs", "best_epoch")
+
+
+def plainly(value, on):
+    """Return a figure as text without its uncertainty: "58.2 %", "27,111,936". on: its path."""
+    if not on.startswith(PLAIN):
+        return percent(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}".replace("-", MINUS)
 
 
 def shown(difference, on):

@@ -122,6 +122,8 @@ def reliability(runs, names):
         percent_axis(ax.xaxis)
         percent_axis(ax.yaxis)
         ax.set_xticks([0, 0.5, 1])
+        for label, side in zip(ax.get_xticklabels(), ("left", "center", "right"), strict=True):
+            label.set_horizontalalignment(side)  # beside the neighbour's
     axes[0, 0].set_ylabel("accuracy")
     handles = [Line2D([], [], color=colour, marker="o", markersize=3) for colour in (ORANGE, BLUE)]
     fig.legend(handles, ["as trained", "with temperature"], loc="outside upper right", ncols=2)

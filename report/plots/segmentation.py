@@ -77,7 +77,7 @@ def voc_shapes(runs, run="seg_baselines"):
 def dice_and_iou(runs, names):
     """Dice as a function of IoU, with one model's images on it; the distribution of IoU over images of several."""
     found = [name for name in runs.first(names) if not runs.images(name).empty]
-    fig, axes = subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1, 1.35))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 2.5 + 0.1 * len(found)), width_ratios=(1, 1.35))
     iou = np.linspace(0, 1, 101)
     axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     axes[0].plot(iou, 2 * iou / (1 + iou), color=BLUE)
@@ -94,7 +94,7 @@ def dice_and_iou(runs, names):
     axes[1].set(title="images with an IoU of at most ...", xlabel="IoU", xlim=(0, 1), ylim=(0, 1))
     percent_axis(axes[1].yaxis)
     if found:
-        fig.legend(loc="outside lower center", ncols=3)
+        fig.legend(loc="outside lower center", ncols=2)
     return fig
 
 
@@ -155,7 +155,10 @@ def class_iou(runs, run):
     ax.bar(range(21), values[order], color=[GREY if index == 0 else BLUE for index in order], width=0.75)
     for position, index in enumerate(order):
         if np.isfinite(values[index]):
-            ax.text(position, values[index] + 0.01, f"{100 * values[index]:.0f}", ha="center", fontsize=7.5)
+            figure = ax.text(position, values[index] + 0.01, f"{100 * values[index]:.0f}", ha="center", fontsize=7.5)
+            figure.set_bbox(
+                {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            )  # where the line of the mean passes
     mean = np.nanmean(values)
     ax.axhline(mean, color=RED, linewidth=1)
     ax.text(20.45, mean + 0.012, "mean", color=RED, fontsize=8, ha="right")

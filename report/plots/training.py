@@ -41,14 +41,16 @@ def learning_curves(runs, names, columns=3, value="accuracy"):
 
 
 def validation_losses(runs, names):
-    """Validation loss by epoch of many runs in one panel, named at its end."""
+    """Validation loss by epoch of many runs in one panel; a thin line joins the end of each with its name."""
     found = [name for name in runs.first(names) if "val_loss" in runs.history(name)]
     if not found:
         return waiting(names)
     fig, ax = subplots(figsize=(WIDTH, 3.4))
     colours = [(BLUE, RED, GREEN, ORANGE, PINK, SKY)[index % 6] for index in range(len(found))]
-    for name, colour in zip(found, colours, strict=True):
-        ax.plot(runs.history(name)["epoch"], runs.history(name)["val_loss"], color=colour, linewidth=1.2)
+    styles = [("-", (0, (4, 1.5)), (0, (1, 1)))[index // 6 % 3] for index in range(len(found))]  # of equal colours
+    for name, colour, style in zip(found, colours, styles, strict=True):
+        history = runs.history(name)
+        ax.plot(history["epoch"], history["val_loss"], color=colour, linewidth=1.2, linestyle=style)
     ends = np.log([runs.history(name)["val_loss"].iloc[-1] for name in found])
     last = max(runs.history(name)["epoch"].iloc[-1] for name in found)
     ax.set_yscale("log", base=2)  # the first epochs of a bad head are ten times as high as the end of a good one
@@ -56,9 +58,13 @@ def validation_losses(runs, names):
     low, high = np.log(ax.get_ylim())
     heights = spread(ends, 0.045 * (high - low))
     ax.set_ylim(bottom=np.exp(min(low, heights.min() - 0.04 * (high - low))))
-    for name, colour, height in zip(found, colours, np.exp(heights), strict=True):
-        ax.text(1.03 * last, height, title_of(experiment_of(name)), color=colour, fontsize=7.5, va="center")
-    ax.set(xlabel="epoch", ylabel="validation loss (nats, logarithmic)", xlim=(0, 1.35 * last))
+    for name, colour, style, end, height in zip(found, colours, styles, np.exp(ends), np.exp(heights), strict=True):
+        ax.plot(
+            [runs.history(name)["epoch"].iloc[-1], 1.06 * last], [end, height], color=colour, linewidth=0.6, alpha=0.6,
+            linestyle=style,
+        )  # fmt: skip
+        ax.text(1.07 * last, height, title_of(experiment_of(name)), color=colour, fontsize=7.5, va="center")
+    ax.set(xlabel="epoch", ylabel="validation loss (nats, logarithmic)", xlim=(0, 1.4 * last))
     return fig
 
 

@@ -203,6 +203,30 @@ def test_figures_of_the_learning_curve(tmp_path):
     assert c.gap("vgg16_full") == "1 point"
 
 
+def test_recorded_figures_are_shown_with_their_units_and_limits(tmp_path):
+    made_up.write(tmp_path, ["vgg16_full", "vgg16_block5"])
+    for run, parameters in (("vgg16_full", 15_000_000), ("vgg16_block5", 5_000_000)):
+        made_up.change_metrics(tmp_path, run, cost__parameters=parameters)
+    c, space = Comparisons(Runs(tmp_path)), "\N{NO-BREAK SPACE}"
+    shown = {
+        c.between("vgg16_full", "train", 0.5).shown: f"70.0{space}% (expected: at least 50.0{space}%)",
+        c.between("vgg16_full", "loss_rise", 0.5, 1.5).shown: "1 (expected: at least 0.5 and at most 1.5)",
+        c.exceeds("vgg16_full", "vgg16_block5", "cost.parameters", times=2).shown: (
+            "15,000,000 and 5,000,000 (expected: the first is more than 2 times the second)"
+        ),
+        c.exceeds("vgg16_full", "vgg16_full", "train", than_on="gap").shown: (
+            f"70.0{space}% and 14.0{space}% (expected: the first is greater)"
+        ),
+        c.between("scratch_final", "train", 0.5).shown: "",
+    }
+    assert list(shown) == list(shown.values())
+
+
+def test_only_shares_are_shown_in_percent():
+    for evidence, what in Comparisons(Runs()).claimed:
+        assert all(float(found.replace(",", "")) <= 100 for found in re.findall(r"([\d.,]+)\s%", evidence.shown)), what
+
+
 def test_the_time_of_a_net_is_that_of_its_fastest_seed(tmp_path):
     made_up.write(tmp_path, ["scratch_bn", "scratch_bn-seed1"])
     made_up.change_metrics(
@@ -270,8 +294,10 @@ def test_a_note_appears_only_where_results_contradict_the_text(tmp_path, monkeyp
     assert c.claim(c.unclear("vgg16_full", over="vgg16_full_augment"), "nothing changes") == ""
     assert "do not bear" in c.claim(c.unclear("vgg16_full", over="vgg16_block5"), "nothing changes")
     assert c.claim(c.exceeds("vgg16_full", "vgg16_block5", "test.accuracy", times=2.9), "thrice") == ""
-    assert "0.75 and 0.25" in c.claim(c.exceeds("vgg16_full", "vgg16_block5", "test.accuracy", times=3.1), "thrice")
-    assert "0.75" in c.claim(c.between("vgg16_full", "test.accuracy", high=0.5), "it is low")
+    assert "75.0\N{NO-BREAK SPACE}% and 25.0\N{NO-BREAK SPACE}% (" in c.claim(
+        c.exceeds("vgg16_full", "vgg16_block5", "test.accuracy", times=3.1), "thrice"
+    )
+    assert ": 75.0\N{NO-BREAK SPACE}% (" in c.claim(c.between("vgg16_full", "test.accuracy", high=0.5), "it is low")
     among = ["vgg16_full", "vgg16_block5"]
     assert c.claim(c.best("vgg16_full", among, "test.accuracy"), "it is best") == ""
     assert "VGG16, all layers" in c.claim(c.best("vgg16_block5", among, "test.accuracy"), "it is best")

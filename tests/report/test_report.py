@@ -114,6 +114,11 @@ def test_links_between_pages_have_targets():
     assert set(PAGES) == {path.stem for path in REPORT.glob("[!_]*.qmd")}
 
 
+def test_the_pdf_has_the_title_of_the_report():
+    titles = re.findall(r'\btitle: "(.+?)"', (REPORT / "_quarto.yml").read_text())
+    assert len(titles) == 2 and len(set(titles)) == 1
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_markdown_tables_are_well_formed(name):
     """Every row has as many cells as the head."""

@@ -374,7 +374,7 @@ def dry_run(names, budget):
         seeds, table = len(seeds_of(name, budget)), took["network_costs"]
         figures = [f"{took['parameters'] / 1e6:.2f}", f"{table[costs.network_key(config)][''][0] / 1e6:,.0f}"]
         for device in devices:
-            estimated = sum(f(config, table, device) for f in (costs.training_seconds, costs.measuring_seconds)) / 3600
+            estimated = costs.run_seconds(config, table, device) / 3600
             totals.setdefault(device, []).extend([estimated] * seeds)
             figures.append(f"{estimated:.2f}")
         memory = (took[key] for key in ("peak_memory_mib", "gpu_memory_mib", "images_mib", "cache_mib"))

@@ -155,7 +155,7 @@ def training_seconds(config, table, device, epochs=None):
     return sum(work.seconds(device) for work in work_of_phases(config, table, epochs))
 
 
-def measuring_seconds(config, table, device):
+def seconds_beside_training(config, table, device):
     """Return the estimated duration of reading photographs, and of the predictions and figures at the end of a run."""
     train, validation, test = image_counts(config)
     images = validation + test
@@ -171,6 +171,11 @@ def measuring_seconds(config, table, device):
     if config["task"] == "segmentation":
         seconds += (train + images) * SECONDS_PER_PHOTOGRAPH / device.cores + masks * SECONDS_PER_MASK
     return seconds
+
+
+def run_seconds(config, table, device):
+    """Return the estimated duration of a run on a Device, from reading its images to its figures."""
+    return training_seconds(config, table, device) + seconds_beside_training(config, table, device)
 
 
 def total_seconds(durations, device):

@@ -72,7 +72,8 @@ def test_counts_of_images():
 def test_measuring_predicts_every_image_and_its_copies(extras, passes):
     data = {"train": 1000, "validation": 50, "test": 80, "classes": 100}
     config = {"task": "classification", "model": "net", "model_arguments": {"image_size": 32}, "data": data}
-    assert costs.measuring_seconds(config | {"extras": extras}, MADE_UP, DEVICE) == pytest.approx(passes * 0.2 / 2)
+    seconds = costs.seconds_beside_training(config | {"extras": extras}, MADE_UP, DEVICE)
+    assert seconds == pytest.approx(passes * 0.2 / 2)
 
 
 @pytest.mark.parametrize("extras, passes, sets", [([], 1, 1), (["test_time_augmentation"], 10, 3)])
@@ -80,7 +81,7 @@ def test_photographs_are_read_on_all_cores_and_masks_measured_on_one(extras, pas
     data = {"train": 1000, "validation": 50, "test": 80, "classes": 2, "sbd": True}
     config = {"task": "segmentation", "model": "net", "model_arguments": {"image_size": 32}, "data": data}
     table = {costs.network_key(config): MADE_UP["net(100, image_size=32)"]}
-    seconds = costs.measuring_seconds(config | {"extras": extras}, table, DEVICE)
+    seconds = costs.seconds_beside_training(config | {"extras": extras}, table, DEVICE)
     assert seconds == pytest.approx(passes * 130 * 0.2 / 2 + 1130 * 0.006 / 2 + sets * 130 * 0.02)
 
 
@@ -145,8 +146,7 @@ def test_the_gpu_budget_takes_an_evening_on_a_t4_and_an_hour_on_an_a100():
         for name in TRAINED:
             config = resolve(name, "gpu")
             assert costs.network_key(config) in TABLE, "run python scripts/count_costs.py"
-            seconds = costs.training_seconds(config, TABLE, device) + costs.measuring_seconds(config, TABLE, device)
-            durations += len(seeds_of(name, "gpu")) * [seconds]
+            durations += len(seeds_of(name, "gpu")) * [costs.run_seconds(config, TABLE, device)]
         hours[device.name] = costs.total_seconds(durations, device) / 3600
     advice = "Shorten an entry on the gpu budget, or raise the limits here and in README, Several GPUs or machines"
     assert hours["T4"] < 5 and hours["A100"] < 1, f"{hours}. {advice}"

@@ -522,12 +522,12 @@ class Comparisons:
 
 
 # paths of figures that are no shares; shares are shown in percent
-PLAIN = ("cost.", "event:", "checkerboard", "loss_rise", "first_loss", "epochs", "tuned_epochs", "best_epoch")
+PLAIN = re.compile(r"cost\.|event:|checkerboard|.*(loss|loss_rise|epochs?)$")
 
 
 def plainly(value, on):
     """Return a figure as text without its uncertainty: "58.2 %", "27,111,936". on: its path."""
-    if not on.startswith(PLAIN):
+    if not PLAIN.match(on):
         return percent(value)
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}".replace("-", MINUS)
 

@@ -59,7 +59,7 @@ def outputs(runs, run):
 
 
 def large_objects(runs, table, share=0.25, least=5):
-    """Return the two classes that are segmented worst where they are large, "sofa" and "chair", and their IoU, as text.
+    """Return the two classes that are segmented worst where they are large, with their IoU and number of images.
 
     By the mean IoU of the images with more than `share` of foreground, most of it of that class; of classes with at
     least so many images.
@@ -68,10 +68,10 @@ def large_objects(runs, table, share=0.25, least=5):
     if "val_pixels" not in facts or table["identifier"].tolist() != facts["val_identifiers"].tolist():
         return {}
     large = table.assign(label=facts["val_pixels"][:, 1:].argmax(1) + 1)[table["foreground_share"] > share]
-    scores = large.groupby("label")["iou"].agg(["mean", "size"]).query("size >= @least")["mean"].nsmallest(2)
+    scores = large.groupby("label")["iou"].agg(["mean", "size"]).query("size >= @least").nsmallest(2, "mean")
     told = {}
-    for place, (label, iou) in zip(("worst", "second"), scores.items(), strict=False):
-        told |= {place: Text(VOC_CLASSES[label]), f"{place}_iou": percent(iou, 0)}
+    for place, (label, iou, images) in zip(("worst", "second"), scores.itertuples(), strict=False):
+        told |= {place: Text(VOC_CLASSES[label]), f"{place}_iou": percent(iou, 0), f"{place}_images": number(images)}
     return told
 
 

@@ -33,6 +33,12 @@ def test_files_named_in_the_text_exist():
         assert (ROOT / name).exists(), name
 
 
+def test_pip_meets_the_limit_on_python_first():
+    """Behind other packages, pip 23.0 tries their versions without end instead of saying that Python is too old."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert next(line for line in lines if not line.startswith("#")) == "--editable ."
+
+
 def test_the_layers_are_in_the_order_of_the_imports():
     from test_imports import LAYERS
 

@@ -131,11 +131,12 @@ def damage(folder, digests=False):
 
 def refuse_damage(folder, digests=False):
     """Raise ResultsError if something is wrong with the files of a finished run. digests: see `damage`."""
+    folder = Path(folder)
     if problems := damage(folder, digests):
-        if (Path(folder) / EVALUATED).exists():
+        if (folder / EVALUATED).exists():
             raise ResultsError(
                 f"{folder} was left while its figures were being replaced: {'; '.join(problems)}. Complete it: "
-                f"python scripts/evaluate.py {Path(folder).name} --results {Path(folder).parent}"
+                f"python scripts/evaluate.py {folder.name} --results {folder.parent}"
             )
         raise ResultsError(
             f"{folder} is damaged: {'; '.join(problems)}. Restore the files, or train the run again with --force."

@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 from hw2 import backend, files, runs
@@ -29,7 +28,7 @@ def main():
     arguments = parse_arguments()
     backend.set_up_for_training(arguments.backend)
     import filelock
-    from train_all import is_out_of_memory, main_figure, with_path
+    from train_all import main_figure, unforeseen, with_path
 
     from hw2.training import interruption
 
@@ -46,12 +45,7 @@ def main():
         except OSError as error:
             why = f"{with_path(error, arguments.results / name)}. Free some space there, and repeat the command."
         except Exception as error:
-            why = traceback.format_exc()
-            if is_out_of_memory(error):
-                why = (
-                    "memory is exhausted, that of the GPU or of the machine. The run is as it was: end other programs, "
-                    "and repeat the command"
-                )
+            why = unforeseen(error, "The run is as it was: end other programs, and repeat the command")
         else:
             (figure, old), (_, new) = main_figure(before), main_figure(after)
             written = arguments.results / name / runs.METRICS

@@ -187,12 +187,8 @@ def train_each(pending, budget, arguments, retried=False, restarts=False):
             step = "Free some space, and the same command resumes the run; or name other folders: --results, --data-dir"
             unfinished, why = failed, f"{with_path(error, arguments.results / run)}. {step}."
         except Exception as error:
-            unfinished, why = failed, traceback.format_exc()
-            if is_out_of_memory(error):
-                why = (
-                    "memory is exhausted, that of the GPU or of the machine. The last saved epoch is kept: end other "
-                    "programs, use --jobs 1, and repeat the command"
-                )
+            step = "The last saved epoch is kept: end other programs, use --jobs 1, and repeat the command"
+            unfinished, why = failed, unforeseen(error, step)
         else:
             would_repeat = failed or busy or arguments.force  # a new process skips finished runs alone
             is_between = state != "finished" and number < len(pending)
@@ -208,13 +204,18 @@ def train_each(pending, budget, arguments, retried=False, restarts=False):
     return failed, busy
 
 
-def is_out_of_memory(error):
-    """Return whether NumPy, TensorFlow or JAX got no memory."""
-    return (
+def unforeseen(error, step):
+    """Return the traceback of the error that is being handled; where memory is exhausted, a sentence and what to do.
+
+    step: str. What to do. NumPy, TensorFlow and JAX each say in their own way that they got no memory.
+    """
+    if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "ResourceExhaustedError"
         or "RESOURCE_EXHAUSTED" in str(error)
-    )
+    ):
+        return f"memory is exhausted, that of the GPU or of the machine. {step}"
+    return traceback.format_exc()
 
 
 def train_one(run, config, arguments):

@@ -10,7 +10,7 @@ from hw2.experiments import title_of
 from hw2.experiments.schema import experiment_of
 from hw2.labels import CIFAR100_CLASSES, CIFAR100_SUPERCLASS_OF, CIFAR100_SUPERCLASSES
 from hw2.models.registry import VGG16_BLOCKS
-from plots.palette import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY
+from plots.palette import BLUE, GREEN, GREY, INK, LINES, ORANGE, RED, SKY
 from plots.style import WIDTH, answers_matrix, percent_axis, subplots, title, waiting
 
 
@@ -160,7 +160,7 @@ def robustness(runs, names):
         return waiting(names)
     kinds = list(runs.get(found[0], "robustness"))
     fig, axes = subplots(1, len(kinds), figsize=(WIDTH, 2.5), sharey=True)
-    colours = sns.color_palette([BLUE, RED, GREEN, ORANGE, PINK, SKY], len(found))
+    colours = sns.color_palette(LINES, len(found))
     for ax, kind in zip(np.atleast_1d(axes), kinds, strict=True):
         for name, colour in zip(found, colours, strict=True):
             values = [runs.get(name, "test.accuracy"), *(runs.get(name, f"robustness.{kind}") or [])]

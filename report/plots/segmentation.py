@@ -11,6 +11,7 @@ from hw2.labels import VOC_CLASSES
 from plots.palette import BLUE, GREEN, GREY, INK, ORANGE, PALE, PINK, RED, SKY
 from plots.style import WIDTH, answers_matrix, percent_axis, subplots, waiting
 
+# one colour a net in all figures
 NETS = {
     "seg_book_transpose": ORANGE,
     "seg_book_bilinear": RED,
@@ -155,10 +156,10 @@ def class_iou(runs, run):
     ax.bar(range(21), values[order], color=[GREY if index == 0 else BLUE for index in order], width=0.75)
     for position, index in enumerate(order):
         if np.isfinite(values[index]):
-            figure = ax.text(position, values[index] + 0.01, f"{100 * values[index]:.0f}", ha="center", fontsize=7.5)
-            figure.set_bbox(
-                {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-            )  # where the line of the mean passes
+            ax.text(
+                position, values[index] + 0.01, f"{100 * values[index]:.0f}", ha="center", fontsize=7.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over the line of the mean
+            )  # fmt: skip
     mean = np.nanmean(values)
     ax.axhline(mean, color=RED, linewidth=1)
     ax.text(20.45, mean + 0.012, "mean", color=RED, fontsize=8, ha="right")

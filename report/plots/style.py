@@ -13,14 +13,14 @@ from matplotlib.ticker import PercentFormatter
 
 from hw2.experiments import title_of
 from hw2.experiments.schema import experiment_of
-from plots.palette import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY
+from plots.palette import GREY, INK, LINES
 
 WIDTH = 6.3  # inches
 
 
 def use_theme():
     """Set the theme, and vector figures where the notebook shows them."""
-    sns.set_theme(style="ticks", palette=[BLUE, RED, GREEN, ORANGE, PINK, SKY])
+    sns.set_theme(style="ticks", palette=LINES)
     matplotlib.rcParams.update(
         {
             "font.family": "DejaVu Sans",

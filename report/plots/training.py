@@ -1,12 +1,14 @@
 """Curves of training, and nets compared over their seeds."""
 
+import itertools
+
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from hw2.experiments import title_of
 from hw2.experiments.schema import experiment_of, run_name
-from plots.palette import BLUE, GREEN, GREY, INK, ORANGE, PALE, PINK, RED, SKY
+from plots.palette import BLUE, GREEN, GREY, INK, LINES, ORANGE, PALE, RED
 from plots.style import WIDTH, percent_axis, spread, subplots, title, waiting
 
 
@@ -46,24 +48,24 @@ def validation_losses(runs, names):
     if not found:
         return waiting(names)
     fig, ax = subplots(figsize=(WIDTH, 3.4))
-    colours = [(BLUE, RED, GREEN, ORANGE, PINK, SKY)[index % 6] for index in range(len(found))]
-    styles = [("-", (0, (4, 1.5)), (0, (1, 1)))[index // 6 % 3] for index in range(len(found))]  # of equal colours
-    for name, colour, style in zip(found, colours, styles, strict=True):
+    styles = ("-", (0, (4, 1.5)), (0, (1, 1)))  # of equal colours
+    looks = [{"color": colour, "linestyle": style} for style in styles for colour in LINES]
+    epochs, losses = [], []
+    for name, look in zip(found, itertools.cycle(looks), strict=False):
         history = runs.history(name)
-        ax.plot(history["epoch"], history["val_loss"], color=colour, linewidth=1.2, linestyle=style)
-    ends = np.log([runs.history(name)["val_loss"].iloc[-1] for name in found])
-    last = max(runs.history(name)["epoch"].iloc[-1] for name in found)
+        ax.plot(history["epoch"], history["val_loss"], linewidth=1.2, **look)
+        epochs.append(history["epoch"].iloc[-1])
+        losses.append(history["val_loss"].iloc[-1])
+    last = max(epochs)
     ax.set_yscale("log", base=2)  # the first epochs of a bad head are ten times as high as the end of a good one
     ax.yaxis.set_major_formatter("{x:g}")
     low, high = np.log(ax.get_ylim())
-    heights = spread(ends, 0.045 * (high - low))
+    heights = spread(np.log(losses), 0.045 * (high - low))
     ax.set_ylim(bottom=np.exp(min(low, heights.min() - 0.04 * (high - low))))
-    for name, colour, style, end, height in zip(found, colours, styles, np.exp(ends), np.exp(heights), strict=True):
-        ax.plot(
-            [runs.history(name)["epoch"].iloc[-1], 1.06 * last], [end, height], color=colour, linewidth=0.6, alpha=0.6,
-            linestyle=style,
-        )  # fmt: skip
-        ax.text(1.07 * last, height, title_of(experiment_of(name)), color=colour, fontsize=7.5, va="center")
+    ends = zip(epochs, losses, np.exp(heights), strict=True)
+    for name, (epoch, loss, height), look in zip(found, ends, itertools.cycle(looks), strict=False):
+        ax.plot([epoch, 1.06 * last], [loss, height], linewidth=0.6, alpha=0.6, **look)
+        ax.text(1.07 * last, height, title_of(experiment_of(name)), color=look["color"], fontsize=7.5, va="center")
     ax.set(xlabel="epoch", ylabel="validation loss (nats, logarithmic)", xlim=(0, 1.4 * last))
     return fig
 

@@ -38,7 +38,10 @@ def test_a_configuration_holds_the_values_of_its_budget_and_the_defaults():
     cpu, gpu = resolve("scratch_final", "cpu", 2), resolve("scratch_final", "gpu", 2)
     assert cpu["data"] == {"source": "cifar100", "train": 45_000, "validation": 5_000, "test": 10_000, "classes": 100}
     assert cpu["model_arguments"] == {"image_size": 32, "filters": [64, 192, 384], "units": 2, "whitening": True}
-    assert gpu["model_arguments"] == {"image_size": 32, "filters": [96, 288, 512], "units": 2, "whitening": True}
+    assert gpu["model_arguments"] == cpu["model_arguments"]
+    assert [phase["mix"] for phase in gpu["phases"]] == [["mixup", "cutmix"]] * 2
+    filters = [resolve("scratch_plain", budget)["model_arguments"]["filters"] for budget in ("cpu", "gpu")]
+    assert filters == [[32, 64, 128], [48, 96, 192]]
     assert [phase["epochs"] for phase in cpu["phases"] + gpu["phases"]] == [12, 20, 12, 20]
     assert cpu["phases"][0] == {
         "epochs": 12,

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,6 +31,30 @@ def test_json_csv_and_arrays_come_back(tmp_path):
     read = files.read_arrays(tmp_path / "a.npz")
     assert list(read) == ["logits", "indices"] and read["logits"].dtype == np.float16
     np.testing.assert_array_equal(read["indices"], [3, 1])
+
+
+def test_maps_are_images_in_the_archive(tmp_path):
+    y, x = np.mgrid[:90, :120]
+    smooth = (127 + 120 * np.sin(x / 11) * np.cos(y / 17)).astype(np.uint8)
+    arrays = {"a": np.arange(3), "map": smooth, "labels": np.uint8([[0, 255]]), "empty": np.zeros((0, 4), np.uint8)}
+    files.write_arrays(tmp_path / "a.npz", arrays)
+    read = files.read_arrays(tmp_path / "a.npz")
+    assert set(read) == set(arrays)
+    for name, array in arrays.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(archive.read("map.png"), np.uint8), -1), smooth)
+    np.savez_compressed(tmp_path / "plain.npz", **arrays)  # still readable, and larger
+    np.testing.assert_array_equal(files.read_arrays(tmp_path / "plain.npz")["map"], smooth)
+    assert (tmp_path / "a.npz").stat().st_size < 0.8 * (tmp_path / "plain.npz").stat().st_size
+    whole = (tmp_path / "a.npz").read_bytes()
+    files.write_arrays(tmp_path / "a.npz", arrays)
+    assert (tmp_path / "a.npz").read_bytes() == whole  # no time of writing
+    with zipfile.ZipFile(tmp_path / "broken.npz", "w") as archive:
+        archive.writestr("map.png", b"no image")
+    with pytest.raises(ResultsError, match=r"broken\.npz is damaged"):
+        files.read_arrays(tmp_path / "broken.npz")
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path):

@@ -10,7 +10,8 @@ from hw2 import files, runs
 from hw2.errors import ResultsError
 from hw2.experiments import EXPERIMENTS, ensembles, schema, scratch, segmentation, vgg16
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
 PANEL = "seg_baselines"  # the run that holds the images and truths of the panel, test images that all runs share
 
 
@@ -39,11 +40,12 @@ class Runs:
     """The finished runs of a folder of runs, by name.
 
     folder: by default $HW2_RESULTS or, if that is not set, the project's results of the budget with more finished runs.
-    Raises ResultsError if a folder is named and is not there.
+    A relative $HW2_RESULTS starts at the project's root, because Quarto runs the report in its own folder. Raises
+    ResultsError if a folder is named and is not there.
     """
 
     def __init__(self, folder=None):
-        named = folder or os.environ.get("HW2_RESULTS")
+        named = folder or (os.environ.get("HW2_RESULTS") and ROOT / os.environ["HW2_RESULTS"])
         self.folder = Path(named or runs.results_folder(RESULTS))
         if named and not self.folder.is_dir():
             raise ResultsError(f"There is no folder of runs {self.folder} (looked for {self.folder.absolute()}).")

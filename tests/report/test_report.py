@@ -477,6 +477,10 @@ def test_the_folder_is_that_of_the_variable_or_of_the_budget_with_more_runs(tmp_
     assert Runs().folder == tmp_path / "gpu"
     monkeypatch.setenv("HW2_RESULTS", str(tmp_path / "cpu"))
     assert Runs().folder == tmp_path / "cpu" and Runs(tmp_path / "gpu").folder == tmp_path / "gpu"
+    # as in README's command, although Quarto runs the report in its own folder
+    monkeypatch.chdir(ROOT / "report")
+    monkeypatch.setenv("HW2_RESULTS", os.path.relpath(tmp_path / "gpu", ROOT))
+    assert Runs().folder.resolve() == (tmp_path / "gpu").resolve()
 
 
 def test_time_includes_that_of_the_run_whose_weights_were_used(tmp_path):

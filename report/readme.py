@@ -26,8 +26,8 @@ START, END = "<!-- results -->\n", "<!-- /results -->\n"
 SPEED_START, SPEED_END = "<!-- speed -->\n", "<!-- /speed -->\n"
 ROWS = (  # model in words, experiment, figure
     ("frozen VGG16, dense head", "vgg16_features_dense_bn", "test.accuracy"),
-    ("the same on images enlarged to four times the size", "vgg16_upsampled_features", "test.accuracy"),
-    ("VGG16, all layers trained on images of twice the size", "vgg16_upsampled_full", "test.accuracy"),
+    ("the same, on images enlarged from 32 to 128 pixels a side", "vgg16_upsampled_features", "test.accuracy"),
+    ("VGG16, all layers, on images enlarged to 64 pixels a side", "vgg16_upsampled_full", "test.accuracy"),
     ("our own residual network", "scratch_residual", "test.accuracy"),
     ("our final network", "scratch_final", "test.accuracy"),
     ("three of them combined", "ensemble_scratch_final", "test.accuracy"),
@@ -59,9 +59,9 @@ def section(c):
     table = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
     return (
         f"{table}\n\n"
-        "Results are means over the seeds. Training time is that of the fastest seed on two processor cores, and\n"
-        "includes everything that a model needs. The [report](#read-the-report) answers twenty questions about these\n"
-        "results, with intervals.\n\n"
+        "Results are means over the seeds. Training time is processor time divided by the number of cores, two; that\n"
+        "of the fastest seed counts. It includes everything that a model needs. The [report](#read-the-report)\n"
+        "answers twenty questions about these results, with intervals.\n\n"
         "![Test accuracy and foreground IoU against training time, every run a dot.](report/figure.png)\n"
     )
 

@@ -170,7 +170,7 @@ def parse_arguments(rows):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=rows, metavar="ROW", help="these rows; the file keeps the others")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measurements of each row; default: 5")
     parser.add_argument("--precision", choices=PRECISIONS, help="number format; default: this machine's best")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: results/benchmark.json")
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
 """Measure finished runs again from their stored models: `python scripts/evaluate.py NAME...`.
 
 For a new metric, or a corrected one: nothing is trained. Figures and predictions are replaced; cost, history and the
-model stay. Ensembles are combined again from the stored logits of their members, and baselines are measured again, with
-a new record. A run that was left damaged, as the command was killed while it replaced files, is mended by the same
-command.
+model stay. Ensembles are combined again from the stored logits of their members, which git does not hold, and baselines
+are measured again, with a new record. A run that was left damaged, as the command was killed while it replaced files,
+is mended by the same command.
 """
 
 import argparse
@@ -144,11 +144,22 @@ def put_in_place(folder):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("names", nargs="+", metavar="NAME", help="folders of runs under --results")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="folder of the runs; default: the budget with most")
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", default=Path(os.environ.get("HW2_DATA_DIR") or ROOT / "data")
+        "--results", type=Path, metavar="DIR", help="folder of the runs; default: the budget with more finished runs"
     )
-    parser.add_argument("--backend", choices=backend.BACKENDS, default=os.environ.get("KERAS_BACKEND") or "tensorflow")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        default=Path(os.environ.get("HW2_DATA_DIR") or ROOT / "data"),
+        help="folder of the data sets; default: $HW2_DATA_DIR, else data",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=backend.BACKENDS,
+        default=os.environ.get("KERAS_BACKEND") or "tensorflow",
+        help="backend of Keras; default: $KERAS_BACKEND, else tensorflow",
+    )
     arguments = parser.parse_args()
     if refused := backend.refusal(arguments.backend):
         parser.error(refused)

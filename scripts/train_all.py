@@ -242,7 +242,9 @@ def parse_arguments():
     )
     parser.add_argument("--budget", choices=BUDGETS, help="default: gpu if there is one, else cpu")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments, in this order")
-    parser.add_argument("--seed", type=seed_number, metavar="N", help="one run of each with this seed, in NAME-seedN")
+    parser.add_argument(
+        "--seed", type=seed_number, metavar="N", help="one run of each with this seed; in NAME-seedN, 0 in NAME"
+    )
     parser.add_argument("--list", action="store_true", help="show the experiments and their states; train nothing")
     parser.add_argument("--verify", action="store_true", help="compare the files of finished runs with their digests")
     parser.add_argument(
@@ -255,7 +257,12 @@ def parse_arguments():
     parser.add_argument(
         "--ray", metavar="ADDRESS", help='train on the Ray cluster at this address; "local" starts one on this machine'
     )
-    parser.add_argument("--backend", choices=backend.BACKENDS, default=os.environ.get("KERAS_BACKEND"))
+    parser.add_argument(
+        "--backend",
+        choices=backend.BACKENDS,
+        default=os.environ.get("KERAS_BACKEND"),
+        help="backend of Keras; default: $KERAS_BACKEND, else that of Keras, tensorflow",
+    )
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder of the runs; default: results/BUDGET")
     parser.add_argument(
         "--data-dir",

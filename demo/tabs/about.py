@@ -40,18 +40,19 @@ def tab(report, max_upload_mb, share):
 <p>The classifiers saw 45,000 photographs of CIFAR-100, each of 32 x 32 pixels and of one of the 100 classes below. Of
 a larger picture, the central square is cut out and reduced to that size first, so small details cannot count. The
 segmentation networks saw photographs of PASCAL VOC 2012 in which people had outlined
-{len(labels.VOC_CLASSES) - 1} kinds of object: {html.escape(", ".join(labels.VOC_CLASSES[1:]))}. {link}</p>
+{len(labels.VOC_CLASSES) - 1} kinds of objects: {html.escape(", ".join(labels.VOC_CLASSES[1:]))}. {link}</p>
 <h2>Where they fail</h2>
 <p>A classifier has to choose one of its 100 classes, whatever the picture shows: it cannot say that it does not know. A
 cat, which is not among them, becomes a snake or a tiger. The percentages are calibrated on photographs like those of
-CIFAR-100. Of photographs of other subjects, our best single network answers a quarter with more than 50% confidence
-(326 test photographs of PASCAL VOC that show only aeroplanes, birds, boats, cars, cats, dogs, horses, potted plants or
-sheep). The segmentation networks look for objects like those that they were trained on; a landscape may have none.</p>
+CIFAR-100. We tested our best single network on 326 photographs of PASCAL VOC that show only aeroplanes, birds, boats,
+cars, cats, dogs, horses, potted plants or sheep, none of which it has learned: it is more than 50% confident of its
+answer for a quarter of them. The segmentation networks look for objects like those that they were trained on; a
+landscape may have none.</p>
 <h2>The 100 classes</h2>
 <dl class='classes'>{classes}</dl>
 <h2>Your pictures</h2>
-<p>{receivers} It is deleted after about {store.KEEP_SECONDS // 60} minutes, and when the server stops. It is not used
-for training. A file may be up to {max_upload_mb:g} MB.</p>
+<p>{receivers} The picture is deleted after about {store.KEEP_SECONDS // 60} minutes, and when the server stops. It
+is not used for training. A file may be up to {max_upload_mb:g} MB.</p>
 <p>The address of the page names the model and the example that you chose, so you can pass the address on. It does not
 carry pictures that you upload.</p>
 <h2>Licence</h2>

@@ -1,7 +1,8 @@
-"""The table of experiments: one literal entry each, whose name is its folder under `results/<budget>/`.
+"""The table of experiments: one entry each, whose name is its folder under `results/<budget>/`.
 
-A comment above an entry says why the entry is there and with what it is compared. The results are in the folders of the
-runs, and the trials on validation images that led to an entry are in `results/trials.csv`. Nothing here imports Keras.
+A comment above an entry or a group of entries says why it is there and with what it is compared. The results are in the
+folders of the runs, and the trials on validation images that led to an entry are in `results/trials.csv`. Nothing here
+imports Keras.
 """
 
 from hw2.experiments import ensembles, scratch, segmentation, vgg16

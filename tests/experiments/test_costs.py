@@ -159,3 +159,12 @@ def test_estimates_need_no_keras():
 
 def test_the_table_is_one_that_the_script_would_write():
     assert json.dumps(TABLE, indent=1) + "\n" == script.TABLE.read_text()
+
+
+def test_the_cpu_budget_takes_a_day_on_two_cores_with_amx_and_four_without():
+    for device, days in zip(costs.DEVICES["cpu"], (1, 4.25), strict=True):
+        durations = [
+            costs.run_seconds(resolve(name, "cpu"), TABLE, device) for name in TRAINED for _ in seeds_of(name, "cpu")
+        ]
+        advice = "Shorten an entry on the cpu budget, or raise the limits here and in README, Train"
+        assert costs.total_seconds(durations, device) < days * 86_400, f"{device.name}: {advice}"

@@ -164,17 +164,19 @@ def check(entries):
     """
     for name, entry in entries.items():
         _check_name_and_seeds(name, entry)
-    classifiers = [
-        run_name(name, seed)
+    classifiers = {  # and their numbers of classes
+        run_name(name, seed): entry.num_classes
         for name, entry in entries.items()
         if entry.task == "classification"
         for seed in range(entry.seeds)
-    ]
+    }
     for name, entry in entries.items():
         if isinstance(entry, Ensemble):
             _several(name, "members", entry.members)
+            classes = next((classifiers[member] for member in entry.members if member in classifiers), None)
+            alike = [run for run, number in classifiers.items() if classes in (None, number)]
             for member in entry.members:
-                _one_of(name, "member", member, classifiers)
+                _one_of(name, "member", member, alike)
         if not isinstance(entry, Experiment):
             continue
         _one_of(name, "task", entry.task, tuple(LOSSES))
@@ -202,8 +204,18 @@ def check(entries):
             _one_of(name, "num_classes", entry.num_classes, (2, 21))
         elif type(entry.num_classes) is not int or not 2 <= entry.num_classes <= 100:
             raise EntryError(f"The entry {name!r} sets num_classes = {entry.num_classes!r}; it takes 2 to 100.")
+        others = [
+            run
+            for run, number in classifiers.items()
+            if entry.task == "classification" and number == entry.num_classes and experiment_of(run) != name
+        ]
         for teacher in entry.teachers:
-            _one_of(name, "teacher", teacher, classifiers if entry.task == "classification" else ())
+            _one_of(name, "teacher", teacher, others)
+        if bool(entry.teachers) != bool(entry.teacher_share):
+            raise EntryError(
+                f"The entry {name!r} sets teachers = {entry.teachers!r} and teacher_share = {entry.teacher_share!r}; "
+                "one needs the other."
+            )
         for extra in entry.extras:
             _one_of(name, "extra", extra, EXTRAS[entry.task])
         if not isinstance(entry.phases, tuple) or not entry.phases:

@@ -35,6 +35,8 @@ RIGHT = {
     "classifier": trained(CLASSIFIER, trainable="block3", augment=("flip", "shift"), mix=("cutmix",), optimizer="sgd"),
     "features": dataclasses.replace(trained(CLASSIFIER), weights="imagenet", extras=("grad_cam",), seeds=2),
     "longer": dataclasses.replace(trained(CLASSIFIER, schedule="plateau"), weights="features"),
+    "of_ten_classes": dataclasses.replace(trained(CLASSIFIER), num_classes=10),
+    "of_a_teacher": dataclasses.replace(trained(CLASSIFIER), teachers=("features-seed1",), teacher_share=0.5),
     "segmenter": trained(SEGMENTER, trainable="decoder", joint=("joint_flip",), augment=("jitter",), loss="both"),
     "baselines": Baselines(title="", question=""),
     "ensemble": Ensemble(title="", question="", members=("classifier", "features-seed1")),
@@ -96,6 +98,21 @@ TYPOS = {
         ["features-seed1"],
     ),
     "member of another task": (Ensemble(title="", question="", members=("segmenter",)), "segmenter", ["features"]),
+    "member of fewer classes": (
+        Ensemble(title="", question="", members=("features", "of_ten_classes")),
+        "of_ten_classes",
+        ["classifier", "features-seed1"],
+    ),
+    "teacher of fewer classes": (
+        dataclasses.replace(CLASSIFIER, teachers=("of_ten_classes",), teacher_share=0.5),
+        "of_ten_classes",
+        ["classifier", "features-seed1"],
+    ),
+    "teacher of itself": (
+        dataclasses.replace(CLASSIFIER, teachers=("an_entry",), teacher_share=0.5),
+        "an_entry",
+        ["classifier", "of_a_teacher"],
+    ),
 }
 
 
@@ -137,6 +154,7 @@ def test_a_typo_is_named_with_its_entry_and_the_values_allowed(kind):
         (trained(CLASSIFIER, warmup=3), "warmup = 3"),
         (trained(CLASSIFIER, mix_probability="often"), "mix_probability = 'often'"),
         (dataclasses.replace(CLASSIFIER, teacher_share=2), "teacher_share = 2"),
+        (dataclasses.replace(trained(CLASSIFIER), teacher_share=0.7), r"teachers = \(\) and teacher_share = 0.7; one"),
         (dataclasses.replace(CLASSIFIER, num_classes=200), "num_classes = 200; it takes 2 to 100"),
         (dataclasses.replace(SEGMENTER, num_classes=20), r"num_classes 20. Possible values: 2, 21"),
         (dataclasses.replace(CLASSIFIER, seeds=0), "seeds = 0"),

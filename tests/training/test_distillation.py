@@ -1,16 +1,19 @@
 """A network that learns from the answers of others."""
 
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
-from small_runs import TINY, interrupt_at, run
+from small_runs import TINY, VGG16, interrupt_at, run
 
 from hw2 import files, runs
 from hw2.data import splits
 from hw2.errors import ResultsError, TrainingError
+from hw2.models import float16_file, registry
 from hw2.training.distillation import mean_answers
 from hw2.training.run import training_targets
 
@@ -34,6 +37,29 @@ def test_answers_are_the_mean_over_teachers_and_mirror_images(teachers):
     answers = mean_answers([teachers / "teacher0", teachers / "teacher1"], images)
     assert answers.shape == (6, 30) and answers.dtype == np.float32
     np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
+def test_a_teacher_of_another_kind_is_read_in_a_process_that_knows_no_other_network(tmp_path):
+    """Its layers are registered, and it computes in the number format of this machine."""
+    config = VGG16 | {"data": VGG16["data"] | {"classes": 30}}
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        float16_file.save(registry.build_model(config), tmp_path / runs.MODEL)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    files.write_json(tmp_path / runs.CONFIG, config)
+    code = f"""
+import pathlib
+import numpy as np
+from hw2.training import distillation
+formats, predict = [], distillation.predict
+distillation.predict = lambda model, view: formats.append(model.layers[3].compute_dtype) or predict(model, view)
+answers = distillation.mean_answers([pathlib.Path({str(tmp_path)!r})], np.zeros((2, 32, 32, 3), np.uint8))
+print(answers.shape, *set(formats))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stdout == "(2, 30) float32\n", ended.stderr
 
 
 def test_targets_mix_labels_and_answers_and_a_missing_teacher_is_named(teachers):

@@ -68,8 +68,8 @@ class Decoder:
 
     def close(self):
         """End the idle processes."""
-        for _ in range(self._idle.qsize()):
-            if worker := self._idle.get():
+        for worker in [self._idle.get() for _ in range(self._idle.qsize())]:
+            if worker:
                 worker.kill()
             self._idle.put(None)
 

@@ -100,8 +100,16 @@ def _load(path):
 
 
 def _at_size(trained, path, image_size):
-    """Return the network of the run with the model file `path`, with the weights of `trained`, for another size."""
-    model = registry.build_model(files.read_json(path.with_name(runs.CONFIG)), image_size)
+    """Return the network of the run with the model file `path`, for another size.
+
+    It has the weights of `trained` and its number format, in which the run was measured at all sizes.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(next(layer for layer in trained.layers if layer.weights).dtype_policy)
+    try:
+        model = registry.build_model(files.read_json(path.with_name(runs.CONFIG)), image_size)
+    finally:
+        keras.config.set_dtype_policy(policy)
     model.set_weights(trained.get_weights())
     _predict(model, np.zeros((2, *model.input_shape[1:])))  # compiled for an image and its mirror image
     return model

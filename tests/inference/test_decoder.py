@@ -1,10 +1,12 @@
 """Decoding in another process: the same answers, a limit on the time, and no crash of this process."""
 
+import functools
 import multiprocessing
 import os
 import pickle
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,6 +63,17 @@ def test_no_answer_of_a_process_is_unpickled_or_believed(answers, capsys):
         decoder.read_image("photo.png")
     assert decoder._idle.queue[0] is None and answering.worker.connection.closed  # it may be out of step
     assert "unpickled" not in capsys.readouterr().out
+
+
+def test_all_idle_processes_are_ended():
+    decoder, ended = Decoder(processes=3), []
+    decoder._idle.get()
+    decoder._idle.get()
+    for name in ("first", "second"):
+        decoder._idle.put(SimpleNamespace(kill=functools.partial(ended.append, name)))
+    decoder.close()
+    assert sorted(ended) == ["first", "second"]
+    assert list(decoder._idle.queue) == [None, None, None]  # it can be used again
 
 
 def test_slow_files_are_given_up_and_others_are_read(tmp_path):

@@ -167,6 +167,25 @@ def test_a_mask_is_averaged_over_sizes_as_in_evaluation(tmp_path, classes):
     assert np.abs(plain.foreground - found.foreground).max() > 1e-3
 
 
+def test_a_network_of_another_size_has_the_number_format_of_the_run(tmp_path, monkeypatch):
+    """The run was measured in its own format at all sizes."""
+    arguments = {**registry.NETWORKS["seg_unet"].arguments, "image_size": 64, "filters": [4, 6], "decoder_filters": [4]}
+    monkeypatch.setattr(predict, "choose_precision", lambda: "mixed_bfloat16")
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        registry.build("seg_unet", 2, **arguments).save(tmp_path / runs.MODEL)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    files.write_json(
+        tmp_path / runs.CONFIG, {"model": "seg_unet", "model_arguments": arguments, "data": {"classes": 2}}
+    )
+    own, other = predict.load(tmp_path), predict.load(tmp_path, 32)
+    formats = [[layer.compute_dtype for layer in model.layers if layer.weights] for model in (own, other)]
+    assert formats[0] == formats[1] and formats[0][0] == "bfloat16"
+    assert keras.config.dtype_policy() == policy
+
+
 def test_at_one_half_the_foreground_of_several_classes_is_that_of_evaluation(models, monkeypatch):
     """The most probable class decides, also where all classes together outweigh the background, and in a tie."""
     logits = np.random.default_rng(0).normal(0, 1, (1, 32, 32, 21)).astype(np.float32)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+from hw2 import runs
 from hw2.experiments.resolve import resolve
 from hw2.experiments.schema import run_name
 
@@ -43,16 +44,19 @@ def has_gpu(ray):
     return ray.cluster_resources().get("GPU", 0) >= 1
 
 
-def train(ray, pending, budget, command, report):
+def train(ray, pending, budget, command, report, discarded=None):
     """Train the runs on the cluster.
 
     pending: list of (name, seed). command: arguments of Python for a run, without its name and seed. report: function
     that is called with the name of each run that ended, whether it is finished, and what it wrote to standard error.
+    discarded: the results folder, if runs that are there are trained again; else None.
     """
     task = ray.remote(run_command).options(**resources(ray, budget), max_retries=LOST)
     tasks = {}
     for run, (name, seed, needed) in in_order(pending, budget).items():
-        tasks[run] = task.remote([*command, "--only", name, "--seed", str(seed)], *(tasks[other] for other in needed))
+        earlier = None if discarded is None else (discarded / run, progress(discarded / run))
+        arguments = [*command, "--only", name, "--seed", str(seed)]
+        tasks[run] = task.remote(arguments, *(tasks[other] for other in needed), earlier=earlier)
     running = {reference: run for run, reference in tasks.items()}
     while running:
         (ended,), _ = ray.wait(list(running))
@@ -89,10 +93,18 @@ def needed_runs(name, seed, budget):
     return parents + config.get("teachers", []) + config.get("members", [])
 
 
-def run_command(arguments, *needed):
+def progress(folder):
+    """Return size and time of the files in a run's folder that tell how far it is; None for one that is not there."""
+    paths = [folder / name for name in (runs.FINAL, runs.STATE)]
+    return [(path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in paths]
+
+
+def run_command(arguments, *needed, earlier=None):
     """Run Python with `arguments` and return `(exit status, standard error)`.
 
     needed: results of the tasks that have to end first. If one failed, the command says what it lacks.
+    earlier: folder of a run to be discarded, and its `progress` before. The command gets `--force` while that is as it
+    was; when a run that has begun is begun again, since its machine was lost, it resumes.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -104,7 +116,7 @@ def run_command(arguments, *needed):
     for attempt in range(1 + BUSY_RETRIES):
         time.sleep(BUSY_SECONDS if attempt else 0)
         ended = subprocess.run(
-            [sys.executable, *arguments],
+            [sys.executable, *arguments, *(["--force"] if earlier and progress(earlier[0]) == earlier[1] else [])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +67,64 @@ sys.exit("run: {module.BUSY}; ..." if tried < 2 else 0)
     assert module.run_command(["-c", code]) == (0, "")
     assert (tmp_path / "tried").read_text() == "3"
     assert module.BUSY in SCRIPT.read_text()
+
+
+def test_a_run_to_be_discarded_is_discarded_once(tmp_path):
+    """When its machine is lost later, the same task is repeated, and the run resumes."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / runs.FINAL).write_text("of an earlier run")
+    earlier = folder, module.progress(folder)
+    code = f"""
+import pathlib, sys
+folder = pathlib.Path({str(folder)!r})
+with open(folder / "forced", "a") as file:
+    file.write(str("--force" in sys.argv) + " ")
+if (folder / "forced").read_text() == "True True ":
+    (folder / {runs.FINAL!r}).unlink()
+    (folder / {runs.STATE!r}).write_text("of the first epoch")
+"""
+    for _ in range(3):  # the first one is lost before it discards anything, the second one later
+        assert module.run_command(["-c", code], earlier=earlier) == (0, "")
+    assert (folder / "forced").read_text() == "True True False "
+    assert module.run_command(["-c", "import sys; sys.exit('--force' in sys.argv)"])[0] == 0
+
+
+class Inline:
+    """Runs tasks at once, in this process, in place of Ray."""
+
+    exceptions = SimpleNamespace(RayError=KeyError)
+
+    def remote(self, function):
+        task = SimpleNamespace(remote=lambda *arguments, **named: function(*arguments, **named))
+        return SimpleNamespace(options=lambda **_: task)
+
+    cluster_resources = staticmethod(lambda: {"GPU": 1})
+    wait = staticmethod(lambda running: (running[:1], running[1:]))
+    get = staticmethod(lambda ended: ended)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_each_task_knows_what_it_discards(monkeypatch, tmp_path, force):
+    given, reported = {}, []
+
+    def run_command(arguments, *needed, earlier=None):
+        given[arguments[-3]] = earlier
+        return 0, arguments[-3]
+
+    monkeypatch.setattr(module, "run_command", run_command)
+    (tmp_path / "scratch_bn").mkdir()
+    (tmp_path / "scratch_bn" / runs.STATE).write_text("state")
+    pending = [("scratch_bn", 0), ("scratch_plain", 0)]
+    module.train(
+        Inline(), pending, "cpu", ["train_all.py"], lambda *ended: reported.append(ended[:2]), *force * [tmp_path]
+    )
+    assert sorted(reported) == [("scratch_bn", True), ("scratch_plain", True)]
+    if force:
+        assert given == {name: (tmp_path / name, module.progress(tmp_path / name)) for name, _ in pending}
+        assert given["scratch_bn"][1][1][0] == 5 and given["scratch_plain"][1] == [None, None]
+    else:
+        assert given == {"scratch_bn": None, "scratch_plain": None}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends the process of a lost worker")

@@ -261,6 +261,8 @@ def speed(path):
     rows = []
     for measured in read_json(path)["machines"] if path.exists() else ():
         machine = machine_in_words(measured["machine"]["processor"], measured["machine"]["precision"])
+        if measured["machine"].get("backend", "tensorflow") != "tensorflow":
+            machine += f", {measured['machine']['backend']}"
         for row in measured["rows"].values():
             found = {name: variant.get("median") for name, variant in row.get("variants", {}).items()}
             if found.get("ours") and found.get("pytorch"):

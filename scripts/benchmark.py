@@ -31,6 +31,8 @@ QUIET = 0.1  # cores that other processes may keep busy during a round
 
 
 def main():
+    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
+        sys.exit(refused)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend.set_up_for_training()
     import benchmark_rows
@@ -67,10 +69,12 @@ def main():
 
 def machine(precision):
     """Return a description of this machine and of its software, without names of hosts, users or folders."""
+    import keras
+
     from hw2.hardware import device_name
 
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    used, versions = keras.backend.backend(), {"python": platform.python_version()}
+    for package in PACKAGES if used == "tensorflow" else (*PACKAGES, used):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
@@ -79,6 +83,7 @@ def machine(precision):
         "processor": device_name(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": platform.system(),
+        "backend": used,
         "precision": precision,
         "versions": versions,
     }
@@ -88,7 +93,7 @@ def open_record(path, found):
     """Return `(record, rows)`: the record in the file, or a new one, and its rows of the machine `found`."""
     record = files.read_json(path) or {"machines": []}
     for entry in record["machines"]:
-        if entry["machine"] == found:
+        if {"backend": "tensorflow"} | entry["machine"] == found:  # the oldest records do not name it
             return record, entry["rows"]
     record["machines"].append({"machine": found, "rows": {}})
     return record, record["machines"][-1]["rows"]
@@ -184,3 +189,5 @@ if __name__ == "__main__":
         main()
     except ResultsError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The rows that were printed are in the file; --only measures the others.")

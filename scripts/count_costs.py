@@ -5,8 +5,11 @@ Needed after a change of a network or of an entry's arguments; `tests/experiment
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 
+from hw2 import backend
 from hw2.experiments import EXPERIMENTS
 from hw2.experiments.costs import image_sizes, network_key
 from hw2.experiments.resolve import resolve
@@ -40,4 +43,6 @@ def count():
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__).parse_args()  # no arguments: --help explains, anything else is refused
+    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
+        sys.exit(refused)
     TABLE.write_text(json.dumps(count(), indent=1) + "\n")

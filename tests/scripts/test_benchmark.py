@@ -1,5 +1,7 @@
 """Speed side by side: equal networks, rounds in turn, and a file that rows are added to."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -67,6 +69,24 @@ def test_rows_are_added_to_those_of_the_same_machine(tmp_path, monkeypatch, caps
     assert first["rows"]["metrics_classification"]["variants"]["ours"]["count"] == 15_000
     assert other["machine"] == first["machine"] | {"precision": "mixed_float16"}
     assert list(other["rows"]) == ["metrics_classification"]
+
+
+def test_rows_of_another_backend_are_those_of_another_machine(tmp_path):
+    path, found = tmp_path / "benchmark.json", benchmark.machine("float32")
+    assert found["backend"] == keras.backend.backend()
+    old = {key: value for key, value in found.items() if key != "backend"}  # as records were before
+    files.write_json(path, {"machines": [{"machine": old, "rows": {"metrics_segmentation": {}}}]})
+    _, rows = benchmark.open_record(path, found | {"backend": "tensorflow"})
+    assert list(rows) == ["metrics_segmentation"]
+    record, rows = benchmark.open_record(path, found | {"backend": "jax"})
+    assert rows == {} and len(record["machines"]) == 2
+
+
+@pytest.mark.parametrize("script", ["benchmark.py", "count_costs.py"])
+def test_another_backend_is_refused(script):
+    command = [sys.executable, str(Path(benchmark.__file__).with_name(script))]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "torch"})
+    assert ended.returncode == 1 and ended.stderr == "KERAS_BACKEND is torch; this runs on tensorflow or jax\n"
 
 
 def test_the_machine_is_described_without_its_name():

@@ -158,7 +158,11 @@ def parse_arguments(arguments=None):
 
 def folder_of_runs(text):
     folder = Path(text)
-    if not folder.is_dir():
+    try:
+        found = folder.is_dir()
+    except OSError as error:  # a folder of another user, or a name too long
+        raise argparse.ArgumentTypeError(f"{error.strerror}: {text}") from None
+    if not found:
         raise argparse.ArgumentTypeError(
             f"there is no folder {text} (looked for {folder.absolute()}); name a folder of runs, such as results/cpu"
         )

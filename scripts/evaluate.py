@@ -103,7 +103,13 @@ def evaluate(folder, data_dir):
         # beside the run first, so that an interruption leaves the old record whole
         with tempfile.TemporaryDirectory(prefix=".evaluating-", dir=folder) as temporary:
             temporary = Path(temporary)
-            figures = measure_and_write(temporary, config, task, model, validation, data_dir)
+            try:
+                figures = measure_and_write(temporary, config, task, model, validation, data_dir)
+            except OverflowError as error:
+                raise ResultsError(
+                    f"the model was not measured in {precision} ({error}), and its record stays as it was. Measure it "
+                    f"on a machine with the number format of its training, {before.get('precision')}."
+                ) from error
             after = {key: before[key] for key in KEPT if key in before} | figures
             after["evaluated"] = runs.provenance(keras.backend.backend()) | {
                 "precision": precision,
@@ -163,7 +169,11 @@ def parse_arguments():
     arguments = parser.parse_args()
     if refused := backend.refusal(arguments.backend):
         parser.error(refused)
-    if arguments.results and not arguments.results.is_dir():
+    try:
+        found = arguments.results is None or arguments.results.is_dir()
+    except OSError as error:  # a folder of another user, or a name too long
+        parser.error(f"--results: {error.strerror}: {error.filename}")
+    if not found:
         parser.error(f"--results: there is no folder {arguments.results}")
     arguments.results = arguments.results or runs.results_folder(ROOT / "results")
     return arguments

@@ -94,7 +94,8 @@ def main():
         for process in others:
             process.wait()
         if others and (failed or busy):
-            failed, busy = train_each(failed + busy, budget, arguments)
+            left = {*failed, *busy}  # in the order of dependencies: what failed may need what was busy
+            failed, busy = train_each([run for run in pending if run in left], budget, arguments)
     finally:
         for process in others:
             process.terminate()  # as Ctrl-C does: a run keeps its state and ends
@@ -143,9 +144,8 @@ def train_on_cluster(names, arguments):
         command += ["--results", str(arguments.results), "--data-dir", str(arguments.data_dir.resolve())]
         command += ["--tensorboard", str(arguments.tensorboard.resolve())] if arguments.tensorboard else []
         command += ["--checkpoint-seconds", str(arguments.checkpoint_seconds)]
-        command += ["--force"] if arguments.force else []
         print(f"{len(planned) - len(pending)} of {len(planned)} runs were finished before.", flush=True)
-        ray_cluster.train(ray, pending, budget, command, report)
+        ray_cluster.train(ray, pending, budget, command, report, arguments.results if arguments.force else None)
     print(f"{len(planned) - len(failed)} of {len(planned)} runs are finished under {arguments.results}.")
     if failed:
         print("Not finished: " + ", ".join(failed), file=sys.stderr)
@@ -286,9 +286,13 @@ def parse_arguments():
         parser.error(f"there is no experiment {', '.join(unknown)}; --list shows the experiments")
     for option in ("results", "data_dir", "tensorboard"):
         if given := getattr(arguments, option):
-            there = next(path for path in (given, *given.parents) if path.exists())
-            if not there.is_dir():
-                parser.error(f"--{option.replace('_', '-')}: {there} is not a folder; name another one")
+            try:
+                there = next(path for path in (given, *given.parents) if path.exists())
+                problem = None if there.is_dir() else f"{there} is not a folder"
+            except OSError as error:  # a folder of another user, or a name too long
+                problem = f"{error.strerror}: {error.filename}"
+            if problem:
+                parser.error(f"--{option.replace('_', '-')}: {problem}; name another one")
     if arguments.tensorboard and not all(map(backend.is_installed, ("tensorboard", "tensorflow"))):
         parser.error("--tensorboard needs TensorFlow and TensorBoard: pip install -e '.[tensorboard]'")
     if arguments.jobs is not None and (arguments.jobs < 1 or (arguments.jobs > 1 and arguments.force)):

@@ -121,7 +121,13 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
         "device": device_name(),
         "peak_memory_mib": state.peak_memory_mib,
     }
-    figures = measure_and_write(folder, config, task, model, validation, data_dir)
+    try:
+        figures = measure_and_write(folder, config, task, model, validation, data_dir)
+    except OverflowError as error:
+        raise TrainingError(
+            f"{name}: training diverged ({error}), although the loss stayed finite. Nothing is marked as finished. "
+            "Lower the learning rate of the entry in hw2/experiments and train it with --force."
+        ) from error
     cost["peak_memory_mib"] = max(cost["peak_memory_mib"], peak_memory_mib())
     metrics = {
         **{key: config[key] for key in ("task", "budget", "seed", "data")},
@@ -143,16 +149,10 @@ def run(name, config, *, data_dir, results_dir, force=False, checkpoint_seconds=
 def measure_and_write(folder, config, task, model, validation, data_dir):
     """Measure the model on the validation and test images, write what was predicted, and return the figures.
 
-    This is the only place where the test images are read. Raises TrainingError where the logits are not finite in the
+    This is the only place where the test images are read. Raises OverflowError where the logits are not finite in the
     format in which they are stored.
     """
-    try:
-        measured = task.measure(config, model, validation, data_dir)
-    except OverflowError as error:
-        raise TrainingError(
-            f"{folder.name}: training diverged ({error}), although the loss stayed finite. Nothing is marked "
-            "as finished. Lower the learning rate of the entry in hw2/experiments and train it with --force."
-        ) from error
+    measured = task.measure(config, model, validation, data_dir)
     for name, arrays in ((runs.PREDICTIONS, measured.predictions), (runs.LOGITS, measured.logits)):
         if arrays:
             files.write_arrays(folder / name, arrays)

@@ -42,6 +42,7 @@ def run_app(*arguments, **environment):
         (["--port", "70000"], "a port is a number"),
         (["--max-upload-mb", "0"], "0 is not between"),
         (["--results", "not/there"], f"there is no folder not/there (looked for {Path('not/there').absolute()})"),
+        (["--results", 300 * "x"], "File name too long: xxx"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message, capsys):

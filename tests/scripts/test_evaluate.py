@@ -213,6 +213,24 @@ def test_a_folder_that_is_not_there_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         script.parse_arguments()
     assert "--results: there is no folder results/typo" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "scratch_plain", "--results", 300 * "x"])
+    with pytest.raises(SystemExit, match="2"):
+        script.parse_arguments()
+    assert "--results: File name too long: " in capsys.readouterr().err
+
+
+def test_logits_beyond_the_range_leave_the_record_and_name_the_run(folder, monkeypatch):
+    def diverged(*_):
+        raise OverflowError("logits exceed the range of float16")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("hw2.tasks.classification.measure", diverged)
+    precision = runs.read_metrics(folder)["precision"]
+    with pytest.raises(
+        ResultsError, match=rf"not measured in .*float16.*stays as it was.*of its training, {precision}"
+    ):
+        script.evaluate(folder, None)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(

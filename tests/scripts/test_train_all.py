@@ -212,6 +212,7 @@ def test_verify_names_every_changed_file(finished):
         (("--list", "--results", "README.md/r"), "--results: README.md is not a folder; name another one"),
         (("--list", "--data-dir", "README.md"), "--data-dir: README.md is not a folder; name another one"),
         (("--list", "--tensorboard", "README.md"), "--tensorboard: README.md is not a folder; name another one"),
+        (("--list", "--results", 300 * "x"), "--results: File name too long: "),
         (("--ray", "local", "--jobs", "2"), "--ray goes neither with --jobs"),
         (("--jobs", "2", "--force"), "--jobs takes a number from 1; with --force it must be 1"),
     ],
@@ -275,6 +276,31 @@ def test_a_file_system_without_locks_gets_files_in_their_place(tmp_path, capsys,
     assert (failed, busy) == ([("ensemble_mixed", 0)], [])  # its members are not there
     assert "scratch_final" in capsys.readouterr().err
     assert not (tmp_path / "r" / "ensemble_mixed" / runs.LOCK).exists()
+
+
+def test_what_is_tried_again_is_tried_in_the_order_of_dependencies(monkeypatch, tmp_path):
+    """An ensemble failed because another process, which has died since, was training its member."""
+    module, tried = script("train_all"), []
+
+    def train_each(pending, *arguments, retried=False, restarts=False):
+        tried.append(pending)
+        return ([("ensemble_mixed", 0)], [("scratch_final", 0)]) if retried else ([], [])
+
+    class Ended:
+        wait = terminate = lambda self: None
+
+    monkeypatch.setattr(module, "train_each", train_each)
+    monkeypatch.setattr(
+        module, "subprocess", SimpleNamespace(Popen=lambda *_, **__: Ended(), DEVNULL=subprocess.DEVNULL)
+    )
+    monkeypatch.setattr("hw2.training.interruption.install", lambda: None)
+    monkeypatch.setattr("keras.config.disable_traceback_filtering", lambda: None)
+    monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "tensorflow"))  # which the command sets
+    names = ["scratch_bn", "scratch_final", "ensemble_mixed"]
+    arguments = ["--budget", "cpu", "--jobs", "2", "--seed", "0", "--results", str(tmp_path), "--only", *names]
+    monkeypatch.setattr(sys, "argv", ["train_all.py", *arguments])
+    assert module.main() == 0
+    assert tried == [[(name, 0) for name in names], [("scratch_final", 0), ("ensemble_mixed", 0)]]
 
 
 def test_a_full_disk_names_the_folder_and_the_next_step(tmp_path, capsys, monkeypatch):

@@ -30,7 +30,8 @@ ROWS = (  # model in words, experiment, figure
     ("VGG16, all layers, on images enlarged to 64 pixels a side", "vgg16_upsampled_full", "test.accuracy"),
     ("our own residual network", "scratch_residual", "test.accuracy"),
     ("our final network", "scratch_final", "test.accuracy"),
-    ("three of them combined", "ensemble_scratch_final", "test.accuracy"),
+    ("the same, one and a half times as wide", "scratch_wide", "test.accuracy"),
+    ("three of the final networks combined", "ensemble_scratch_final", "test.accuracy"),
     ("two of them and VGG16 combined", "ensemble_mixed", "test.accuracy"),
     ("the book's encoder-decoder", "seg_book_transpose", "test.dataset.iou"),
     ("U-Net", "seg_unet_scratch", "test.dataset.iou"),
@@ -61,7 +62,8 @@ def section(c):
         f"{table}\n\n"
         "Results are means over the seeds. Training time is processor time divided by the number of cores, two; that\n"
         "of the fastest seed counts. It includes everything that a model needs. The [report](#read-the-report)\n"
-        "answers twenty questions about these results, with intervals.\n\n"
+        "answers twenty questions about these results, with intervals; its appendix names the processors, which differ,\n"
+        "so that times compare only roughly.\n\n"
         "![Test accuracy and foreground IoU against training time, every run a dot.](report/figure.png)\n"
     )
 

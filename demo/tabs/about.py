@@ -44,7 +44,7 @@ segmentation networks saw photographs of PASCAL VOC 2012 in which people had out
 <h2>Where they fail</h2>
 <p>A classifier has to choose one of its 100 classes, whatever the picture shows: it cannot say that it does not know. A
 cat, which is not among them, becomes a snake or a tiger. The percentages are calibrated on photographs like those of
-CIFAR-100. We tested our best single network on 326 photographs of PASCAL VOC that show only aeroplanes, birds, boats,
+CIFAR-100. We tested the final network on 326 photographs of PASCAL VOC that show only aeroplanes, birds, boats,
 cars, cats, dogs, horses, potted plants or sheep, none of which it has learned: it is more than 50% confident of its
 answer for a quarter of them. The segmentation networks look for objects like those that they were trained on; a
 landscape may have none.</p>

@@ -62,8 +62,8 @@ def section(c):
         f"{table}\n\n"
         "Results are means over the seeds. Training time is processor time divided by the number of cores, two; that\n"
         "of the fastest seed counts. It includes everything that a model needs. The [report](#read-the-report)\n"
-        "answers twenty questions about these results, with intervals; its appendix names the processors, which differ,\n"
-        "so that times compare only roughly.\n\n"
+        "answers twenty questions about these results, with intervals; its appendix names the processors, which\n"
+        "differ, so that times compare only roughly.\n\n"
         "![Test accuracy and foreground IoU against training time, every run a dot.](report/figure.png)\n"
     )
 

@@ -61,7 +61,7 @@ def _value(model):
 def _title(model, best):
     kind = "segmentation network" if model.task == "segmentation" else "single network"
     if best and model.metrics["data"]["source"] != "synthetic":
-        return f"Our best {kind}"
+        return f"Best {kind} here"  # a better run may be without its model
     return title(model.folder.name, model.metrics, model.view)
 
 

@@ -70,7 +70,7 @@ def test_models(client):
     few = next(model for model in listed if model["key"] == "few")
     assert "5 classes" in few["description"]
     named = {model["key"]: model["name"] for model in listed}
-    assert named["best"] == "Our best single network" and named["both"] == "Both"
+    assert named["best"] == "Best single network here" and named["both"] == "Both"
     assert "shifted and mirrored" in named["best+mirror_shift"] and len(set(named.values())) == len(named)
     assert [model["key"] for model in listed if model["default"]] == ["best", "seg_book_bilinear"]
 

@@ -443,7 +443,7 @@ def test_compare_results_and_about(view):
     view.get_by_text("7 of 7 models").wait_for()
     table = view.get_by_role("table", name="Answers")
     assert table.get_by_role("rowheader").count() == 7
-    assert table.get_by_text("Our best single network").count() == 1
+    assert table.get_by_text("Best single network here").count() == 1
     finish(view, "compare")
 
     open_tab(view, "Results")

@@ -302,7 +302,7 @@ def test_compare_classifiers(client, folder):
 
 def test_compare_segmenters(client):
     text, pair = client.predict(handle_file(PLANE), api_name="/compare_segmenters")  # by default the two decoders
-    assert text.index("net, transposed") < text.index("Our best segmentation network")
+    assert text.index("net, transposed") < text.index("Best segmentation network here")
     left, right = (pixels(path) for path in pair)
     assert left.shape == right.shape and not np.array_equal(left, right)
 

@@ -202,7 +202,7 @@ def test_names_of_models(folder, tmp_path):
     models = {model.key: model for model in catalogue(folder).models if model.task == "segmentation"}
     assert compare.default_pair(models) == ("seg_book_transpose", "seg_book_bilinear")
     titles = names.titles(models)
-    assert titles["seg_book_bilinear"] == "Our best segmentation network"
+    assert titles["seg_book_bilinear"] == "Best segmentation network here"
     assert titles["seg_book_transpose"] == "Book's net, transposed" and titles["seg_classes"] == "Seg classes"
     assert names.figure(models["seg_classes"]).startswith("mean IoU 0.")
     assert names.figure(models["seg_book_bilinear"]) == "IoU 0.60"

@@ -151,7 +151,7 @@ def parse_arguments(arguments=None):
     found = parser.parse_args(arguments)
     if found.mcp and not importlib.util.find_spec("mcp"):
         parser.error("--mcp needs a package: python -m pip install -e '.[mcp]'")
-    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
+    if refused := backend.refusal():
         parser.error(refused)
     return found
 

@@ -6,8 +6,12 @@ import os
 BACKENDS = ("tensorflow", "jax")
 
 
-def refusal(backend):
-    """Return in words why Keras cannot run on this backend here, or None if it can."""
+def refusal(backend=None):
+    """Return in words why Keras cannot run on this backend here, or None if it can.
+
+    backend: None for that of the environment, or else TensorFlow.
+    """
+    backend = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
     if backend not in BACKENDS:
         return f"KERAS_BACKEND is {backend}; this runs on {' or '.join(BACKENDS)}"
     return None if is_installed(backend) else f"{backend} is not installed: pip install {backend}"

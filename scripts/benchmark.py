@@ -31,7 +31,7 @@ QUIET = 0.1  # cores that other processes may keep busy during a round
 
 
 def main():
-    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
+    if refused := backend.refusal():
         sys.exit(refused)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend.set_up_for_training()

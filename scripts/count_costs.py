@@ -5,7 +5,6 @@ Needed after a change of a network or of an entry's arguments; `tests/experiment
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -43,6 +42,6 @@ def count():
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__).parse_args()  # no arguments: --help explains, anything else is refused
-    if refused := backend.refusal(os.environ.get("KERAS_BACKEND") or "tensorflow"):
+    if refused := backend.refusal():
         sys.exit(refused)
     TABLE.write_text(json.dumps(count(), indent=1) + "\n")

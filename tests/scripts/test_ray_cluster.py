@@ -91,7 +91,7 @@ if (folder / "forced").read_text() == "True True ":
 
 
 class Inline:
-    """Runs tasks at once, in this process, in place of Ray."""
+    """A stand-in for Ray that runs each task at once, in this process."""
 
     exceptions = SimpleNamespace(RayError=KeyError)
 
